@@ -1,0 +1,1 @@
+"""Agents: networks, returns, replay, PPO and R2D2."""

@@ -1,0 +1,36 @@
+"""Policies for evaluation: the trained networks, acting on plain frames, with a stream of randomness of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from agents.networks import ActorCritic
+from envs.types import EnvStep
+
+
+def sampling_policy(
+    network: ActorCritic, generator: torch.Generator, autocast: Callable[[], torch.autocast]
+) -> Callable[[EnvStep], np.ndarray]:
+    """PPO's rule: every action is sampled from the policy.
+
+    Args:
+        network: the policy; its device is where frames are sent.
+        generator: stream of randomness on that device.
+        autocast: context of the forward pass, the one training used.
+
+    Returns:
+        A function from a vector step to actions, int64 [N].
+    """
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def act(step: EnvStep) -> np.ndarray:
+        with autocast():
+            logits = network(torch.from_numpy(step.observation).to(device)).logits
+        action = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+        return action.cpu().numpy()
+
+    return act

@@ -1,0 +1,270 @@
+"""PPO on vectorised images, its encoder shared with an auxiliary representation loss.
+
+Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice has settled (orthogonal initialisation,
+advantages normalised per minibatch, value clipping, Adam with eps 1e-5, a gradient norm limit, a linearly annealed
+learning rate). Steps that auto-reset invents are left out of every loss; truncated games bootstrap from the value of
+their true final observation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.auxiliary import AuxiliaryLoss, Augmentation
+from agents.networks import ActorCritic
+from agents.ppo_loss import ppo_loss
+from agents.rollout import PPOBatch, Rollout, take
+from envs.types import EnvStep
+from relic_rl.runtime.guard import GradientGuard
+
+Metrics = dict[str, float]
+
+
+class PPO:
+    """Collects rollouts and improves the policy on them.
+
+    One iteration: T times ``act`` then ``observe``; when ``observe`` has filled the rollout, ``learn`` runs E epochs of
+    minibatch updates and returns their mean metrics; before that it returns None.
+
+    Args:
+        network: encoder under policy and value heads, on its device.
+        num_envs: N.
+        observation_shape: (C, H, W), uint8.
+        generators: "action", "minibatch" and "augmentation" streams; "action" on the network's device, "minibatch" on
+            the CPU, "augmentation" on the network's device.
+        total_steps: agent steps over which the learning rate falls to 0 (with ``anneal``).
+        num_steps: T, steps of each environment in a rollout.
+        num_epochs: E, passes over a rollout.
+        num_minibatches: minibatches per pass.
+        learning_rate: Adam's, at the start.
+        anneal: let the learning rate fall linearly to 0.
+        discount: gamma.
+        gae_lambda: lambda of generalised advantage estimation.
+        clip_range: epsilon of the surrogate and of the value clipping.
+        clip_value: clip the value loss.
+        value_coefficient: weight of the value loss.
+        entropy_coefficient: weight of the entropy bonus.
+        max_grad_norm: limit of the global norm of all optimised gradients, the auxiliary head's included.
+        clip_reward: learn from the sign of the reward.
+        life_loss_ends_return: a lost life ends the return (never the game).
+        auxiliary: the representation loss, or None.
+        auxiliary_frames: "minibatch" draws its frames from the transitions of the current minibatch, "rollout" from
+            the whole rollout.
+        separate_envs: leave frames of the anchor's own environment out of its contrast set.
+        augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain frames.
+        autocast_dtype: torch.bfloat16 or None.
+        guard: skips updates whose loss or gradient is not finite.
+    """
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        *,
+        num_envs: int,
+        observation_shape: tuple[int, int, int],
+        generators: dict[str, torch.Generator],
+        total_steps: int,
+        num_steps: int = 128,
+        num_epochs: int = 4,
+        num_minibatches: int = 4,
+        learning_rate: float = 2.5e-4,
+        anneal: bool = True,
+        discount: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range: float = 0.1,
+        clip_value: bool = True,
+        value_coefficient: float = 0.5,
+        entropy_coefficient: float = 0.01,
+        max_grad_norm: float = 0.5,
+        clip_reward: bool = True,
+        life_loss_ends_return: bool = False,
+        auxiliary: AuxiliaryLoss | None = None,
+        auxiliary_frames: str = "minibatch",
+        separate_envs: bool = False,
+        augmentation: Augmentation | None = None,
+        autocast_dtype: torch.dtype | None = None,
+        guard: GradientGuard | None = None,
+    ) -> None:
+        self.network = network
+        self.auxiliary = auxiliary
+        self.device = next(network.parameters()).device
+        self.rollout = Rollout(num_steps, num_envs, observation_shape, self.device)
+        self.generators = generators
+        self.total_steps = total_steps
+        self.num_epochs = num_epochs
+        self.num_minibatches = num_minibatches
+        self.learning_rate = learning_rate
+        self.anneal = anneal
+        self.discount = discount
+        self.gae_lambda = gae_lambda
+        self.clip_range = clip_range
+        self.clip_value = clip_value
+        self.value_coefficient = value_coefficient
+        self.entropy_coefficient = entropy_coefficient
+        self.clip_reward = clip_reward
+        self.life_loss_ends_return = life_loss_ends_return
+        self.auxiliary_frames = auxiliary_frames
+        self.separate_envs = separate_envs
+        self.augmentation = augmentation
+        self.autocast_dtype = autocast_dtype
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        if auxiliary is not None:
+            self.parameters += [p for p in auxiliary.objective.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=learning_rate, eps=1e-5, fused=self.device.type == "cuda", foreach=None
+        )
+        self.guard = guard or GradientGuard(max_norm=max_grad_norm)
+        self.steps = 0
+        self.updates = 0
+        self._lives = np.zeros(num_envs, dtype=np.int32)
+
+    # ------------------------------------------------------------------ acting
+
+    def autocast(self) -> torch.autocast:
+        """The context of every forward pass, acting and learning alike: their probabilities are compared."""
+        return torch.autocast(
+            self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None
+        )
+
+    @torch.no_grad()
+    def act(self, step: EnvStep) -> np.ndarray:
+        """Sample an action for each environment, int64 [N], and remember the decision."""
+        self._lives = step.lives
+        images = torch.from_numpy(step.observation).to(self.device)
+        with self.autocast():
+            output = self.network(images)
+        log_probs = torch.log_softmax(output.logits, dim=-1)
+        action = sample_categorical(log_probs, self.generators["action"])
+        chosen = log_probs.gather(1, action[:, None]).squeeze(1)
+        self.rollout.add_decision(images, action, chosen, output.value)
+        return action.cpu().numpy()
+
+    def observe(self, step: EnvStep) -> None:
+        """Store what followed the last actions."""
+        terminated = step.terminated
+        if self.life_loss_ends_return:
+            terminated = terminated | ((step.lives < self._lives) & ~step.invented)
+        self.rollout.add_outcome(step, terminated)
+        self.steps += int(np.count_nonzero(~step.invented))
+        self._last_observation = step.observation
+
+    # ---------------------------------------------------------------- learning
+
+    def learn(self) -> Metrics | None:
+        """Update the network when the rollout is full; mean metrics over its minibatches, else None."""
+        if not self.rollout.full:
+            return None
+        with torch.no_grad(), self.autocast():
+            final_value = self.network(torch.from_numpy(self._last_observation).to(self.device)).value
+        batch, happened = self.rollout.finish(
+            final_value, discount=self.discount, lambda_=self.gae_lambda, clip_reward=self.clip_reward
+        )
+        rate = self.learning_rate
+        if self.anneal:
+            rate *= max(0.0, 1.0 - self.steps / self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        totals: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        for _ in range(self.num_epochs):
+            order = torch.randperm(len(happened), generator=self.generators["minibatch"])
+            for index in happened[order.to(self.device)].tensor_split(self.num_minibatches):
+                for name, value in self._update(batch, index, happened).items():
+                    totals[name] = totals[name] + value if name in totals else value
+                    counts[name] = counts.get(name, 0) + 1
+        metrics = {name: (value / counts[name]).item() for name, value in totals.items()}
+        value_error = (batch.return_ - batch.value)[happened]
+        variance = batch.return_[happened].var()
+        metrics["explained_variance"] = (1 - value_error.var() / (variance + 1e-8)).item()
+        metrics["learning_rate"] = rate
+        return metrics
+
+    def _update(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> dict[str, Tensor]:
+        """One optimiser step on the transitions at ``index``; detached scalars."""
+        minibatch = take(batch, index)
+        frames = minibatch.observation
+        if self.augmentation is not None:
+            frames = self.augmentation(frames, self.generators["augmentation"])
+        with self.autocast():
+            output = self.network(frames)
+        rl = ppo_loss(
+            output,
+            minibatch,
+            clip_range=self.clip_range,
+            clip_value=self.clip_value,
+            value_coefficient=self.value_coefficient,
+            entropy_coefficient=self.entropy_coefficient,
+        )
+        loss = rl.total
+        metrics = {
+            "loss/policy": rl.policy,
+            "loss/value": rl.value,
+            "policy/entropy": rl.entropy,
+            "policy/approximate_kl": rl.approximate_kl,
+            "policy/clip_fraction": rl.clip_fraction,
+        }
+        if self.auxiliary is not None and self.auxiliary.due(self.updates):
+            aux_frames, groups = self._auxiliary_frames(batch, index, happened)
+            with self.autocast():
+                aux = self.auxiliary(self.network.encoder, aux_frames, groups)
+            loss = rl.total + self.auxiliary.weight * aux.loss
+            metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
+        metrics["loss/total"] = loss.detach()
+
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
+        if self.guard.sound:
+            self.optimizer.step()
+            if self.auxiliary is not None:
+                self.auxiliary.objective.update_target(self.network.encoder)
+        self.updates += 1
+        return metrics
+
+    def _auxiliary_frames(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Frames of the auxiliary loss, uint8 [B, C, H, W], drawn without replacement, and their groups."""
+        assert self.auxiliary is not None
+        source = index
+        if self.auxiliary_frames == "rollout":
+            order = torch.randperm(len(happened), generator=self.generators["minibatch"])
+            source = happened[order[: self.auxiliary.batch_size].to(self.device)]
+        chosen = source[: self.auxiliary.batch_size]  # a minibatch is in random order already
+        return batch.observation[chosen], batch.env[chosen] if self.separate_envs else None
+
+    # ------------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything learning continues from, between two iterations (the rollout is empty then)."""
+        state: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": {name: g.get_state() for name, g in self.generators.items()},
+            "guard": self.guard.state_dict(),
+            "steps": self.steps,
+            "updates": self.updates,
+        }
+        if self.auxiliary is not None:
+            state["objective"] = self.auxiliary.objective.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict()``, saved between two iterations."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name].cpu())
+        if self.auxiliary is not None:
+            self.auxiliary.objective.load_state_dict(state["objective"])
+        self.guard.load_state_dict(state["guard"])
+        self.steps = state["steps"]
+        self.updates = state["updates"]
+        self.rollout.position = 0
+
+
+def sample_categorical(log_probs: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one index per row from log-probabilities [B, A]; int64 [B]."""
+    return torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(1)

@@ -1,0 +1,118 @@
+"""The on-policy rollout: T steps of N environments, and the batches PPO learns from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.returns import generalized_advantages
+from envs.types import EnvStep
+
+
+class PPOBatch(NamedTuple):
+    """Transitions PPO learns from (B: batch)."""
+
+    observation: Tensor  # uint8 [B, C, H, W]
+    action: Tensor  # int64 [B]
+    log_prob: Tensor  # float32 [B], log-probability of the action when it was taken
+    value: Tensor  # float32 [B], value estimate when the action was taken
+    advantage: Tensor  # float32 [B]
+    return_: Tensor  # float32 [B], advantage + value: the target of the value head
+    env: Tensor  # int64 [B], index of the environment each transition comes from
+
+
+class Rollout:
+    """Fixed storage for T steps of N environments, filled step by step.
+
+    Steps invented by auto-reset (the action is ignored, the transition never happened) are stored so that the time
+    axis stays whole, but never leave in a batch.
+
+    Args:
+        num_steps: T.
+        num_envs: N.
+        observation_shape: (C, H, W) of the uint8 observations.
+        device: where the storage lives.
+    """
+
+    def __init__(
+        self, num_steps: int, num_envs: int, observation_shape: tuple[int, int, int], device: torch.device
+    ) -> None:
+        self.num_steps = num_steps
+        self.num_envs = num_envs
+        shape = (num_steps, num_envs)
+        self.observation = torch.zeros((*shape, *observation_shape), dtype=torch.uint8, device=device)
+        self.action = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.log_prob = torch.zeros(shape, device=device)
+        self.value = torch.zeros((num_steps + 1, num_envs), device=device)
+        # Filled on the host, step by step; they travel to the device once a rollout.
+        self._reward = np.zeros(shape, dtype=np.float32)
+        self._terminated = np.zeros(shape, dtype=bool)
+        self._boundary = np.zeros(shape, dtype=bool)
+        self._invented = np.zeros(shape, dtype=bool)
+        self.position = 0
+
+    @property
+    def full(self) -> bool:
+        """All T steps are stored."""
+        return self.position == self.num_steps
+
+    def add_decision(self, observation: Tensor, action: Tensor, log_prob: Tensor, value: Tensor) -> None:
+        """Store what the agent saw, uint8 [N, C, H, W], and decided, each [N]."""
+        t = self.position
+        self.observation[t] = observation
+        self.action[t] = action
+        self.log_prob[t] = log_prob
+        self.value[t] = value
+
+    def add_outcome(self, step: EnvStep, terminated: np.ndarray) -> None:
+        """Store what followed; ``terminated`` bool [N] ends the return (a lost life may count as such)."""
+        t = self.position
+        self._reward[t] = step.reward
+        self._terminated[t] = terminated
+        self._boundary[t] = terminated | step.truncated
+        self._invented[t] = step.invented
+        self.position = t + 1
+
+    def finish(
+        self, final_value: Tensor, *, discount: float, lambda_: float, clip_reward: bool
+    ) -> tuple[PPOBatch, Tensor]:
+        """Close the rollout with the value of the observation after the last step.
+
+        Args:
+            final_value: float [N].
+            discount: gamma.
+            lambda_: GAE's lambda.
+            clip_reward: replace each reward by its sign.
+
+        Returns:
+            All T N transitions in time-major order, views of the storage (use them before the next rollout begins);
+            and the indices, int64 [B], of those that happened: the others, invented by auto-reset, must not be used.
+        """
+        device = self.value.device
+        self.value[self.num_steps] = final_value
+        reward = torch.from_numpy(self._reward).to(device)
+        terminated = torch.from_numpy(self._terminated).to(device)
+        boundary = torch.from_numpy(self._boundary).to(device)
+        advantage = generalized_advantages(
+            r_t=reward.sign() if clip_reward else reward,
+            discount_t=discount * (~terminated).float(),
+            boundary_t=boundary,
+            v_tm1=self.value[:-1],
+            v_t=self.value[1:],
+            lambda_=lambda_,
+        )
+        env = torch.arange(self.num_envs, device=device).expand(self.num_steps, -1)
+        self.position = 0
+        fields = (self.observation, self.action, self.log_prob, self.value[:-1])
+        fields += (advantage, advantage + self.value[:-1], env)
+        batch = PPOBatch(*(field.reshape(-1, *field.shape[2:]) for field in fields))
+        happened = torch.from_numpy(np.flatnonzero(~self._invented))
+        return batch, happened.to(device)
+
+
+def take(batch: PPOBatch, index: Tensor) -> PPOBatch:
+    """The transitions at ``index``, int64 [B]."""
+    return PPOBatch(*(field[index] for field in batch))

@@ -1,0 +1,1 @@
+"""What judges an agent or a representation."""

@@ -1,0 +1,67 @@
+"""Evaluation of an agent by whole games."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.types import EnvStep, VectorEnv
+
+Policy = Callable[[EnvStep], np.ndarray]
+"""Maps a vector step to actions, int64 [N]. A recurrent policy clears its state where ``step.invented``."""
+
+
+class Games(NamedTuple):
+    """What was played (G games)."""
+
+    returns: list[float]  # raw scores
+    lengths: list[int]  # agent steps
+    frames: np.ndarray | None  # uint8 [T, H, W]: the newest frame of each step of the first game, if recorded
+
+
+def play_games(
+    env: VectorEnv,
+    policy: Policy,
+    num_games: int,
+    *,
+    record: bool = False,
+    max_recorded_steps: int = 4_500,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Games:
+    """Play whole games from the start and report their raw scores.
+
+    Each environment plays a share fixed beforehand, so that short games are not counted more often than long ones:
+    taking the first ``num_games`` to finish would favour them.
+
+    Args:
+        env: a fresh vector environment; it is reset here.
+        policy: chooses the actions.
+        num_games: G; environment i plays ``G // N`` games, the first ``G % N`` environments one more.
+        record: keep the newest frame of every step of environment 0's first game.
+        max_recorded_steps: length limit of the recording, agent steps.
+        should_stop: asked after every step; when it says yes the games finished so far are returned.
+
+    Returns:
+        The games ordered by environment, then by time.
+    """
+    share = np.full(env.num_envs, num_games // env.num_envs)
+    share[: num_games % env.num_envs] += 1
+    returns: list[list[float]] = [[] for _ in range(env.num_envs)]
+    lengths: list[list[int]] = [[] for _ in range(env.num_envs)]
+    frames: list[np.ndarray] = []
+    step = env.reset()
+    while any(len(r) < s for r, s in zip(returns, share, strict=True)) and not should_stop():
+        if record and not returns[0] and len(frames) < max_recorded_steps:
+            frames.append(step.observation[0, -1].copy())
+        step = env.step(policy(step))
+        for i in np.flatnonzero(step.terminated | step.truncated):
+            if len(returns[i]) < share[i]:
+                returns[i].append(float(step.episode_return[i]))
+                lengths[i].append(int(step.episode_length[i]))
+    return Games(
+        returns=[score for of_env in returns for score in of_env],
+        lengths=[length for of_env in lengths for length in of_env],
+        frames=np.stack(frames) if frames else None,
+    )

@@ -1,0 +1,8 @@
+"""Convolutional encoders: images in, features out."""
+
+from relic_rl.representation.encoders.base import Encoder
+from relic_rl.representation.encoders.build import ENCODERS, build_encoder
+from relic_rl.representation.encoders.impala import ImpalaEncoder
+from relic_rl.representation.encoders.nature import NatureEncoder
+
+__all__ = ["ENCODERS", "Encoder", "ImpalaEncoder", "NatureEncoder", "build_encoder"]

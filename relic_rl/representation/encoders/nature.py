@@ -1,0 +1,76 @@
+"""The encoder of the DQN paper.
+
+Source: Mnih et al., 2015, "Human-level control through deep reinforcement learning" (Nature 518), methods.
+
+Departures: orthogonal initialisation with gain sqrt(2) and zero biases, the practice of PPO; `width`
+multiplies the channels of all three convolutions.
+"""
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from relic_rl.representation.encoders.base import Encoder, ImageConv2d
+
+
+class NatureEncoder(Encoder):
+    """Convolutions 8x8 stride 4, 4x4 stride 2, 3x3 stride 1 (32, 64, 64 channels), then a linear layer; ReLU
+    after each.
+
+    Feature maps are the three convolutions' outputs after their ReLU: 20x20, 9x9 and 7x7 for 84x84 images.
+
+    Args:
+        in_channels: channels of the images (4 for a stack of four grey frames).
+        image_size: (height, width) of the images.
+        feature_dim: number of features.
+        width: multiplies the number of channels.
+
+    Raises:
+        ValueError: the image is too small for three convolutions (the least is 36x36).
+    """
+
+    input_weight = "conv1.weight"
+
+    def __init__(
+        self,
+        in_channels: int = 4,
+        image_size: tuple[int, int] = (84, 84),
+        feature_dim: int = 512,
+        width: int = 1,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.image_size = image_size
+        self.feature_dim = feature_dim
+        self.map_channels = (32 * width, 64 * width, 64 * width)
+        self.conv1 = ImageConv2d(in_channels, 32 * width, kernel_size=8, stride=4)
+        self.conv2 = nn.Conv2d(32 * width, 64 * width, kernel_size=4, stride=2)
+        self.conv3 = nn.Conv2d(64 * width, 64 * width, kernel_size=3, stride=1)
+        height, width_out = (_output_size(size) for size in image_size)
+        if min(height, width_out) < 1:
+            raise ValueError(
+                f"the nature encoder needs images of at least 36x36, got {image_size[0]}x{image_size[1]}: "
+                "resize them or use the impala encoder"
+            )
+        linear = nn.Linear(64 * width * height * width_out, feature_dim)
+        self.head = nn.Sequential(nn.Flatten(), linear, nn.ReLU(inplace=True))
+        for layer in (self.conv1, self.conv2, self.conv3, linear):
+            nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The three convolutions' outputs, fine to coarse."""
+        self.check(images)
+        fine = functional.relu(self.conv1(images), inplace=True)
+        middle = functional.relu(self.conv2(fine), inplace=True)
+        coarse = functional.relu(self.conv3(middle), inplace=True)
+        return fine, middle, coarse
+
+
+def _output_size(size: int) -> int:
+    """Side of the last map for an image of this side."""
+    for kernel, stride in ((8, 4), (4, 2), (3, 1)):
+        size = (size - kernel) // stride + 1
+    return size

@@ -1,0 +1,159 @@
+"""Encoders against their definition written out, in double precision."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from relic_rl.representation.encoders import Encoder, ImpalaEncoder, NatureEncoder, build_encoder
+
+
+def random_images(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def nature_by_hand(weights: dict[str, Tensor], images: Tensor) -> Tensor:
+    x = images.double() / 255
+    for name, stride in (("conv1", 4), ("conv2", 2), ("conv3", 1)):
+        x = functional.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride).relu()
+    return functional.linear(x.reshape(len(x), -1), weights["head.1.weight"], weights["head.1.bias"]).relu()
+
+
+def impala_by_hand(weights: dict[str, Tensor], images: Tensor) -> Tensor:
+    def conv(x: Tensor, name: str) -> Tensor:
+        return functional.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+    x = images.double() / 255
+    for i in range(3):
+        x = functional.max_pool2d(conv(x, f"stages.{i}.conv"), 3, 2, 1)
+        for j in range(2):
+            block = f"stages.{i}.blocks.{j}"
+            x = x + conv(conv(x.relu(), f"{block}.conv1").relu(), f"{block}.conv2")
+    x = x.relu().reshape(len(x), -1)
+    return functional.linear(x, weights["head.2.weight"], weights["head.2.bias"]).relu()
+
+
+@pytest.mark.parametrize(("name", "by_hand"), [("nature", nature_by_hand), ("impala", impala_by_hand)])
+def test_forward_is_the_definition(name, by_hand):
+    torch.manual_seed(0)
+    encoder = build_encoder(name, in_channels=3, image_size=(44, 40), feature_dim=19).double()
+    images = random_images(3, 3, 44, 40)
+    expected = by_hand(dict(encoder.state_dict()), images)
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(encoder(images), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "dim", "maps", "parameters"),
+    [
+        ("nature", 512, [(32, 20), (64, 9), (64, 7)], 1_684_128),
+        ("impala", 256, [(16, 42), (32, 21), (32, 11)], 98_064 + 11 * 11 * 32 * 256 + 256),
+    ],
+)
+def test_sizes_at_84_pixels(name, dim, maps, parameters):
+    encoder = build_encoder(name)
+    images = random_images(2, 4, 84, 84)
+    assert encoder(images).shape == (2, dim)
+    assert encoder.feature_dim == dim
+    found = encoder.feature_maps(images)
+    assert [tuple(m.shape) for m in found] == [(2, channels, side, side) for channels, side in maps]
+    assert encoder.map_channels == tuple(channels for channels, _ in maps)
+    torch.testing.assert_close(encoder.head(found[-1]), encoder(images))
+    assert sum(p.numel() for p in encoder.parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", ["nature", "impala"])
+def test_uint8_float_and_any_layout_agree(name):
+    torch.manual_seed(0)
+    encoder = build_encoder(name, image_size=(44, 44))
+    images = random_images(4, 4, 44, 44)
+    expected = encoder(images)
+    torch.testing.assert_close(encoder(images.float() / 255), expected, rtol=1e-4, atol=1e-5)
+    channels_last = images.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(encoder(channels_last), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_wider_encoder_has_more_channels():
+    assert NatureEncoder(width=2).map_channels == (64, 128, 128)
+    assert ImpalaEncoder(width=3).map_channels == (48, 96, 96)
+
+
+@pytest.mark.parametrize("name", ["nature", "impala"])
+def test_autocast_computes_in_bfloat16_and_stays_close(name):
+    torch.manual_seed(0)
+    encoder = build_encoder(name)
+    images = random_images(8, 4, 84, 84)
+    expected = encoder(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = encoder(images)
+        assert encoder.feature_maps(images)[0].dtype == torch.bfloat16
+    assert features.dtype == torch.bfloat16
+    error = (features - expected).norm() / expected.norm()
+    assert error < 0.02
+
+
+def test_bfloat16_holds_every_pixel_value():
+    pixels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(pixels.to(torch.bfloat16).float(), pixels.float())
+
+
+def test_feature_maps_are_not_overwritten_by_later_stages():
+    torch.manual_seed(0)
+    encoder = build_encoder("impala", image_size=(44, 44))
+    images = random_images(2, 4, 44, 44)
+    first = encoder.feature_maps(images)[0]
+    alone = encoder.stages[0](images)
+    assert torch.equal(first, alone)
+    assert (first < 0).any(), "the maps are taken before any ReLU"
+
+
+def test_nature_starts_orthogonal():
+    torch.manual_seed(0)
+    encoder = NatureEncoder()
+    for layer in (encoder.conv1, encoder.conv2, encoder.conv3, encoder.head[1]):
+        flat = layer.weight.detach().flatten(1).double()
+        torch.testing.assert_close(flat @ flat.T, 2 * torch.eye(len(flat)).double(), atol=1e-4, rtol=0)
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", ["nature", "impala"])
+def test_weights_come_from_the_global_seed(name):
+    def make(seed: int) -> Encoder:
+        torch.manual_seed(seed)
+        return build_encoder(name, image_size=(44, 44))
+
+    same, again, other = make(1), make(1), make(2)
+    for a, b in zip(same.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(next(same.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("natur", {}, "did you mean nature"),
+        ("xyz", {}, "choose one of nature, impala"),
+        ("nature", {"image_size": (35, 84)}, "at least 36x36, got 35x84"),
+        ("nature", {"image_size": (84, 5)}, "at least 36x36, got 84x5"),
+        ("impala", {"image_size": (84, 7)}, "at least 8x8, got 84x7"),
+        ("nature", {"in_channels": 0}, "in_channels must be at least 1"),
+        ("impala", {"feature_dim": 0}, "feature_dim must be at least 1"),
+        ("impala", {"width": -1}, "width must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line(name, arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        build_encoder(name, **arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "least"), [("nature", 36), ("impala", 8)])
+def test_the_least_size_works(name, least):
+    encoder = build_encoder(name, image_size=(least, least))
+    assert encoder(random_images(2, 4, least, least)).shape == (2, encoder.feature_dim)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 84, 84), (2, 4, 84, 80), (4, 84, 84)])
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"built for images \[N, 4, 84, 84\]"):
+        build_encoder("nature")(random_images(*shape))
