@@ -21,7 +21,7 @@ class AuxiliaryLoss:
         augmentation: maps images [B, C, H, W] and a generator to an augmented copy; called once per view.
         generator: the augmentation's stream of randomness, on the frames' device.
         weight: coefficient of the loss; the same for every game.
-        batch_size: B, number of frames.
+        batch_size: B, number of frames; fewer where the agent's minibatch holds fewer.
         every: number of optimiser steps from one evaluation of the loss to the next.
     """
 
@@ -47,7 +47,7 @@ class AuxiliaryLoss:
         return update % self.every == 0
 
     def __call__(self, encoder: Encoder, frames: Tensor, groups: Tensor | None = None) -> ObjectiveOutput:
-        """The objective's loss on two augmented views of ``frames`` (uint8 [B, C, H, W]); groups int64 [B]."""
+        """The objective's loss on two augmented views of frames (uint8 [B, C, H, W]); groups int64 [B]."""
         views = [self.augmentation(frames, self.generator) for _ in range(2)]
         output: ObjectiveOutput = self.objective(encoder, views, groups)
         return output

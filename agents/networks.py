@@ -1,4 +1,4 @@
-"""The PPO network: one convolutional encoder, shared with the auxiliary head, under a policy and a value head."""
+"""The PPO network: one encoder, shared with the auxiliary head, under a policy and a value head."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def orthogonal_linear(in_features: int, out_features: int, gain: float) -> nn.Li
 class ActorCritic(nn.Module):
     """Encoder, policy head (orthogonal, gain 0.01) and value head (gain 1).
 
-    The heads run in float32 also under autocast: ratios of probabilities are compared with a clip range of 0.1, which
-    eight bits of mantissa do not resolve.
+    The heads run in float32 also under autocast: ratios of probabilities are compared with a clip range of
+    0.1, which eight bits of mantissa do not resolve.
 
     Args:
         encoder: maps images to features [B, encoder.feature_dim].

@@ -1,4 +1,4 @@
-"""Policies for evaluation: the trained networks, acting on plain frames, with a stream of randomness of their own."""
+"""Policies for evaluation: the trained networks on plain frames, with a stream of randomness of their own."""
 
 from __future__ import annotations
 

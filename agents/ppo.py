@@ -1,21 +1,22 @@
 """PPO on vectorised images, its encoder shared with an auxiliary representation loss.
 
-Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice has settled (orthogonal initialisation,
-advantages normalised per minibatch, value clipping, Adam with eps 1e-5, a gradient norm limit, a linearly annealed
-learning rate). Steps that auto-reset invents are left out of every loss; truncated games bootstrap from the value of
-their true final observation.
+Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice has settled (orthogonal
+initialisation, advantages normalised per minibatch, value clipping, Adam with eps 1e-5, a gradient norm limit, a
+linearly annealed learning rate). Steps that auto-reset invents are left out of every loss; truncated games
+bootstrap from the value of their true final observation.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.auxiliary import AuxiliaryLoss, Augmentation
+from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
+from agents.policies import sampling_policy
 from agents.ppo_loss import ppo_loss
 from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
@@ -27,15 +28,15 @@ Metrics = dict[str, float]
 class PPO:
     """Collects rollouts and improves the policy on them.
 
-    One iteration: T times ``act`` then ``observe``; when ``observe`` has filled the rollout, ``learn`` runs E epochs of
-    minibatch updates and returns their mean metrics; before that it returns None.
+    One iteration: T times ``act`` then ``observe``; when ``observe`` has filled the rollout, ``learn`` runs E
+    epochs of minibatch updates and returns their mean metrics; before that it returns None.
 
     Args:
         network: encoder under policy and value heads, on its device.
         num_envs: N.
         observation_shape: (C, H, W), uint8.
-        generators: "action", "minibatch" and "augmentation" streams; "action" on the network's device, "minibatch" on
-            the CPU, "augmentation" on the network's device.
+        generators: "action", "minibatch" and "augmentation" streams; "minibatch" on the CPU, the others on the
+            network's device.
         total_steps: agent steps over which the learning rate falls to 0 (with ``anneal``).
         num_steps: T, steps of each environment in a rollout.
         num_epochs: E, passes over a rollout.
@@ -52,12 +53,16 @@ class PPO:
         clip_reward: learn from the sign of the reward.
         life_loss_ends_return: a lost life ends the return (never the game).
         auxiliary: the representation loss, or None.
-        auxiliary_frames: "minibatch" draws its frames from the transitions of the current minibatch, "rollout" from
-            the whole rollout.
+        auxiliary_frames: "minibatch" draws its frames from the transitions of the current minibatch, "rollout"
+            from the whole rollout.
         separate_envs: leave frames of the anchor's own environment out of its contrast set.
-        augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain frames.
+        augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
+            frames.
         autocast_dtype: torch.bfloat16 or None.
         guard: skips updates whose loss or gradient is not finite.
+
+    Raises:
+        ValueError: a minibatch could be empty.
     """
 
     def __init__(
@@ -83,12 +88,17 @@ class PPO:
         clip_reward: bool = True,
         life_loss_ends_return: bool = False,
         auxiliary: AuxiliaryLoss | None = None,
-        auxiliary_frames: str = "minibatch",
+        auxiliary_frames: Literal["minibatch", "rollout"] = "minibatch",
         separate_envs: bool = False,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
         guard: GradientGuard | None = None,
     ) -> None:
+        if num_envs * (num_steps // 2) < num_minibatches:  # every other step may be invented by auto-reset
+            raise ValueError(
+                f"{num_envs} environments x {num_steps} steps are too few for {num_minibatches} minibatches: "
+                "give more steps or fewer minibatches"
+            )
         self.network = network
         self.auxiliary = auxiliary
         self.device = next(network.parameters()).device
@@ -164,8 +174,10 @@ class PPO:
             final_value, discount=self.discount, lambda_=self.gae_lambda, clip_reward=self.clip_reward
         )
         rate = self.learning_rate
-        if self.anneal:
-            rate *= max(0.0, 1.0 - self.steps / self.total_steps)
+        if (
+            self.anneal
+        ):  # by the steps before this rollout: the first is learned from at the full rate, none at 0
+            rate *= max(0.0, 1.0 - (self.steps - len(happened)) / self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         totals: dict[str, Tensor] = {}
@@ -225,7 +237,9 @@ class PPO:
         self.updates += 1
         return metrics
 
-    def _auxiliary_frames(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _auxiliary_frames(
+        self, batch: PPOBatch, index: Tensor, happened: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Frames of the auxiliary loss, uint8 [B, C, H, W], drawn without replacement, and their groups."""
         assert self.auxiliary is not None
         source = index
@@ -234,6 +248,14 @@ class PPO:
             source = happened[order[: self.auxiliary.batch_size].to(self.device)]
         chosen = source[: self.auxiliary.batch_size]  # a minibatch is in random order already
         return batch.observation[chosen], batch.env[chosen] if self.separate_envs else None
+
+    # -------------------------------------------------------------- evaluation
+
+    evaluation_rule = "actions sampled from the policy"
+
+    def policy(self, generator: torch.Generator) -> Callable[[EnvStep], np.ndarray]:
+        """The policy for evaluation, on a stream of randomness of its own."""
+        return sampling_policy(self.network, generator, self.autocast)
 
     # ------------------------------------------------------------------- state
 
@@ -249,6 +271,7 @@ class PPO:
         }
         if self.auxiliary is not None:
             state["objective"] = self.auxiliary.objective.state_dict()
+            state["auxiliary_generator"] = self.auxiliary.generator.get_state()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -259,6 +282,7 @@ class PPO:
             generator.set_state(state["generators"][name].cpu())
         if self.auxiliary is not None:
             self.auxiliary.objective.load_state_dict(state["objective"])
+            self.auxiliary.generator.set_state(state["auxiliary_generator"].cpu())
         self.guard.load_state_dict(state["guard"])
         self.steps = state["steps"]
         self.updates = state["updates"]

@@ -27,8 +27,8 @@ class PPOBatch(NamedTuple):
 class Rollout:
     """Fixed storage for T steps of N environments, filled step by step.
 
-    Steps invented by auto-reset (the action is ignored, the transition never happened) are stored so that the time
-    axis stays whole, but never leave in a batch.
+    Steps invented by auto-reset (the action is ignored, the transition never happened) are stored so that the
+    time axis stays whole, but are not among the indices that may be learned from.
 
     Args:
         num_steps: T.
@@ -88,8 +88,9 @@ class Rollout:
             clip_reward: replace each reward by its sign.
 
         Returns:
-            All T N transitions in time-major order, views of the storage (use them before the next rollout begins);
-            and the indices, int64 [B], of those that happened: the others, invented by auto-reset, must not be used.
+            All T N transitions in time-major order, views of the storage (use them before the next rollout
+            begins); and the indices, int64 [B], of those that happened: the others, invented by auto-reset, must
+            not be used.
         """
         device = self.value.device
         self.value[self.num_steps] = final_value

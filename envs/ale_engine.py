@@ -7,6 +7,8 @@ What it does that its options do not say (checked by the tests):
 - The time limit counts emulator frames, start-up no-ops not included, and is checked once per agent step.
 - A seed of 0 or less means "keep the stream"; seeds go to ``reset``.
 - At an auto-reset step it may repeat the last reward; the tracker drops it.
+- When a game ends before the last frame of a frame skip, the newest image of its final observation is pooled
+  with older frames. Nothing bootstraps from it.
 - Returned arrays are fresh memory, never written to again.
 """
 

@@ -7,9 +7,11 @@ What envpool does that its options do not say (read in its source, checked by th
 - Seeds are given at construction; ``reset(seed)`` is ignored.
 - ``info["terminated"]`` is game over, also when the time limit strikes at that very step; the flag that it
   returns is not.
-- When a game ends in the first half of a frame skip, its final observation repeats the last full one.
+- When a game ends before the last frame of a frame skip, the newest image of its final observation is made
+  from fewer or from older frames. Nothing bootstraps from it.
 - Returned arrays are fresh memory, never written to again.
-- Frames are resized by area averaging and the grey levels are ALE's own.
+- Frames are the ALE's grey levels, pooled at full size and resized by area averaging: bit for bit what the
+  ALE's own vector environment shows, the case above excepted.
 """
 
 from __future__ import annotations

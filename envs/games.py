@@ -44,7 +44,8 @@ class RecentGames:
 
     def load_state_dict(self, state: dict[str, list[float] | list[int] | int]) -> None:
         """Continue from ``state_dict()``."""
-        assert isinstance(state["returns"], list) and isinstance(state["lengths"], list)
+        assert isinstance(state["returns"], list)
+        assert isinstance(state["lengths"], list)
         assert isinstance(state["num_games"], int)
         self.returns.clear()
         self.returns.extend(float(x) for x in state["returns"])

@@ -99,11 +99,12 @@ class GymnasiumImages:
             images = images[:, None]
         else:
             images = np.moveaxis(images, 1 + self._channel_axis, 1)
-        repeated = np.tile(images, (1, self._stack, 1, 1))
+        stacked = np.empty_like(self._observation)
+        stacked.reshape(self.num_envs, self._stack, *images.shape[1:])[:] = images[:, None]
         if self._stack > 1:
             later = ~first
-            repeated[later, : -self._channels] = self._observation[later, self._channels :]
-        self._observation = repeated
+            stacked[later, : -self._channels] = self._observation[later, self._channels :]
+        self._observation = stacked
 
     def _lives(self, info: dict[str, Any]) -> NDArray[np.int32]:
         """int32 [N], for environments that tell."""
@@ -141,7 +142,7 @@ def _image_layout(env_id: str, space: gymnasium.Space[Any]) -> tuple[int | None,
     """Axis of the channels (None = there is none) and (C, H, W)."""
     if not isinstance(space, Box) or space.dtype != np.uint8 or len(space.shape) not in {2, 3}:
         raise ValueError(
-            f"{env_id} shows {_describe(space)}, not uint8 images: choose an environment that does, or wrap it"
+            f"{env_id} shows {_describe(space)}, not uint8 images: choose one that does, or wrap it"
         )
     if len(space.shape) == 2:
         height, width = space.shape

@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from relic_rl.runtime.config import option
 
-AGENTS = Literal["ppo", "r2d2"]
+AGENTS = Literal["ppo"]
 OBJECTIVES = Literal["none", "augment", "relic", "infonce", "simclr", "byol", "curl", "amdim"]
 CONTRASTIVE = ("relic", "infonce", "simclr", "byol", "curl", "amdim")
 PPO_ONLY = {"agent": ("ppo",)}
 AUXILIARY_ONLY = {"objective": CONTRASTIVE}
+TEMPERED = {"objective": ("relic", "infonce", "simclr")}
+RELIC_ONLY = {"objective": ("relic",)}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Train an agent on image observations, its encoder shared with an auxiliary objective (RELIC by default)."""
 
-    env: str = option("ALE/Pong-v5", "environment: an Atari id, a gymnasium id or module:id, or relic/Catch-v0, relic/Recall-v0")
+    env: str = option(
+        "ALE/Pong-v5",
+        "environment: an Atari id, a gymnasium id or module:id, or relic/Catch-v0, relic/Recall-v0",
+    )
     agent: AGENTS = option("ppo", "learning algorithm")
-    objective: OBJECTIVES = option("relic", "auxiliary objective; augment = none, but the RL loss sees augmented frames")
-    encoder: Literal["nature", "impala"] = option("nature", "convolutional encoder, shared by agent and objective")
+    objective: OBJECTIVES = option(
+        "relic", "auxiliary objective; augment = none, but the RL loss sees augmented frames"
+    )
+    encoder: Literal["nature", "impala"] = option(
+        "nature", "convolutional encoder, shared by agent and objective"
+    )
     encoder_weights: str | None = option(None, "safetensors file the encoder starts from")
     seed: int = option(0, "seed of every stream of random numbers", min=0)
 
     # ---- budget and machine
     total_steps: int = option(2_000_000, "agent steps (decisions) over all environments", min=1)
     num_envs: int = option(16, "environments played in parallel", min=1)
-    protocol: Literal["v5", "noop"] = option("v5", "Atari protocol: v5 = sticky actions; noop = random no-op starts")
+    protocol: Literal["v5", "noop"] = option(
+        "v5", "Atari protocol: v5 = sticky actions; noop = random no-op starts"
+    )
     engine: Literal["envpool", "ale"] = option("envpool", "Atari engine")
     device: str = option("auto", "auto, cpu, cuda or cuda:INDEX")
-    precision: Literal["auto", "fp32", "bf16"] = option("auto", "auto: bf16 where a micro-benchmark shows that it pays")
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", "auto: bf16 where a micro-benchmark shows that it pays"
+    )
     threads: int = option(0, "CPU threads of torch and of the engine; 0 = all cores", min=0)
 
     # ---- run directory
-    run_dir: str | None = option(None, "where everything is written; default runs/NAME-SEED-NUMBER")
-    resume: str | None = option(None, "auto (newest sound checkpoint in --run-dir, else start anew), RUN_DIR or CHECKPOINT")
+    run_dir: str | None = option(
+        None, "where everything is written; default runs/ENV-AGENT-OBJECTIVE-SEED-NUMBER", saved=False
+    )
+    resume: str | None = option(
+        None,
+        "auto (newest sound checkpoint in --run-dir, else start anew), RUN_DIR or CHECKPOINT",
+        saved=False,
+    )
     log_every: float = option(10.0, "seconds between lines of progress", min=0.1)
     checkpoint_every: float = option(180.0, "seconds between checkpoints", min=1.0)
     keep_checkpoints: int = option(3, "how many of the newest checkpoints stay", min=1)
@@ -53,9 +73,15 @@ class TrainConfig:
     num_steps: int = option(128, "PPO: steps of each environment per rollout", min=1, when=PPO_ONLY)
     num_epochs: int = option(4, "PPO: passes over each rollout", min=1, when=PPO_ONLY)
     num_minibatches: int = option(8, "PPO: minibatches per pass", min=1, when=PPO_ONLY)
-    anneal: bool = option(True, "PPO: let the learning rate fall linearly to 0 at --total-steps", when=PPO_ONLY)
-    gae_lambda: float = option(0.95, "PPO: lambda of generalised advantage estimation", min=0, max=1, when=PPO_ONLY)
-    clip_range: float = option(0.1, "PPO: clip range of the probability ratio and of the value", above=0, when=PPO_ONLY)
+    anneal: bool = option(
+        True, "PPO: let the learning rate fall linearly to 0 at --total-steps", when=PPO_ONLY
+    )
+    gae_lambda: float = option(
+        0.95, "PPO: lambda of generalised advantage estimation", min=0, max=1, when=PPO_ONLY
+    )
+    clip_range: float = option(
+        0.1, "PPO: clip range of the probability ratio and of the value", above=0, when=PPO_ONLY
+    )
     clip_value: bool = option(True, "PPO: clip the value loss", when=PPO_ONLY)
     value_coefficient: float = option(0.5, "PPO: weight of the value loss", min=0, when=PPO_ONLY)
     entropy_coefficient: float = option(0.01, "PPO: weight of the entropy bonus", min=0, when=PPO_ONLY)
@@ -63,29 +89,60 @@ class TrainConfig:
 
     # ---- auxiliary objective
     aux_weight: float = option(1.0, "coefficient of the auxiliary loss", min=0, when=AUXILIARY_ONLY)
-    aux_batch_size: int = option(64, "frames per evaluation of the auxiliary loss", min=2, when=AUXILIARY_ONLY)
-    aux_every: int = option(4, "optimiser steps from one auxiliary loss to the next", min=1, when=AUXILIARY_ONLY)
+    aux_batch_size: int = option(
+        64, "frames per evaluation of the auxiliary loss", min=2, when=AUXILIARY_ONLY
+    )
+    aux_every: int = option(
+        4, "optimiser steps from one auxiliary loss to the next", min=1, when=AUXILIARY_ONLY
+    )
     aux_frames: Literal["minibatch", "rollout"] = option(
-        "minibatch", "PPO: draw the frames from the current minibatch or from the whole rollout",
+        "minibatch",
+        "PPO: draw the frames from the current minibatch or from the whole rollout",
         when=PPO_ONLY | AUXILIARY_ONLY,
     )
     aux_negatives: Literal["all", "other-envs"] = option(
-        "all", "contrast a frame with all others of the batch, or only with those of other environments",
+        "all",
+        "contrast a frame with all others of the batch, or only with those of other environments",
         when=AUXILIARY_ONLY,
     )
     augmentation: str = option(
-        "shift,intensity", "augmentations of the objective's views, comma separated", when={"objective": ("augment", *CONTRASTIVE)}
+        "shift,intensity",
+        "augmentations of the objective's views, comma separated",
+        when={"objective": ("augment", *CONTRASTIVE)},
     )
     critic_layers: Literal[1, 2] = option(2, "layers of the critic g", when=AUXILIARY_ONLY)
-    critic_hidden: int = option(512, "hidden units of a critic of two layers", min=1, when=AUXILIARY_ONLY)
-    critic_dim: int = option(128, "output dimension of the critic", min=1, when=AUXILIARY_ONLY)
-    temperature: float = option(0.1, "tau", above=0, when={"objective": ("relic", "infonce", "simclr")})
-    alpha: float = option(1.0, "weight of RELIC's invariance penalty; 0 is InfoNCE", min=0, when={"objective": ("relic",)})
+    hidden_dim: int = option(512, "hidden units of a critic of two layers", min=1, when=AUXILIARY_ONLY)
+    projection_dim: int = option(128, "output dimension of the critic", min=1, when=AUXILIARY_ONLY)
+    temperature: float = option(0.1, "tau", above=0, when=TEMPERED)
+    learnable_temperature: bool = option(False, "learn log(tau), starting from --temperature", when=TEMPERED)
+    alpha: float = option(1.0, "weight of RELIC's invariance penalty; 0 is InfoNCE", min=0, when=RELIC_ONLY)
+    divergence: str = option(
+        "kl",
+        "the penalty's divergence: kl, reverse_kl, symmetric_kl, js, total_variation, hellinger, chi2, renyi(ORDER)",
+        when=RELIC_ONLY,
+    )
     target: Literal["ema", "online"] = option(
-        "ema", "h: an exponential moving average of encoder and critic, or the online networks themselves",
+        "ema",
+        "h: moving averages of encoder and critic, or the online networks themselves",
         when={"objective": ("relic", "infonce")},
     )
     target_decay: float = option(
-        0.99, "fraction of the old target kept at each update", min=0, max=1,
-        when={"objective": ("relic", "infonce", "byol", "curl")},
+        0.99,
+        "fraction of the old target kept at each update",
+        min=0,
+        max=1,
+        when={"objective": ("relic", "infonce", "byol", "curl"), "target": ("ema",)},
     )
+
+    @property
+    def minibatch_size(self) -> int:
+        """Transitions per optimiser step, before those that auto-reset invents are left out."""
+        return self.num_envs * self.num_steps // self.num_minibatches
+
+    def problems(self) -> Iterator[str]:
+        """What no single option shows."""
+        if self.agent == "ppo" and self.minibatch_size < 2:
+            yield (
+                f"--num-minibatches {self.num_minibatches} cuts rollouts of {self.num_envs} x {self.num_steps} steps "
+                "into batches of less than 2: lower it"
+            )

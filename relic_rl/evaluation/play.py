@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from envs.scores import game_key, human_normalized, impossible_score
 from envs.types import EnvStep, VectorEnv
 
 Policy = Callable[[EnvStep], np.ndarray]
@@ -18,7 +19,9 @@ class Games(NamedTuple):
 
     returns: list[float]  # raw scores
     lengths: list[int]  # agent steps
-    frames: np.ndarray | None  # uint8 [T, H, W]: the newest frame of each step of the first game, if recorded
+    frames: (
+        np.ndarray | None
+    )  # uint8 [T, H, W]: the newest frame of each observation of the first game, if recorded
 
 
 def play_games(
@@ -32,15 +35,15 @@ def play_games(
 ) -> Games:
     """Play whole games from the start and report their raw scores.
 
-    Each environment plays a share fixed beforehand, so that short games are not counted more often than long ones:
-    taking the first ``num_games`` to finish would favour them.
+    Each environment plays a share fixed beforehand, so that short games are not counted more often than long
+    ones: taking the first ``num_games`` to finish would favour them.
 
     Args:
         env: a fresh vector environment; it is reset here.
         policy: chooses the actions.
         num_games: G; environment i plays ``G // N`` games, the first ``G % N`` environments one more.
-        record: keep the newest frame of every step of environment 0's first game.
-        max_recorded_steps: length limit of the recording, agent steps.
+        record: keep the newest frame of every observation of environment 0's first game, the final one included.
+        max_recorded_steps: length limit of the recording, observations.
         should_stop: asked after every step; when it says yes the games finished so far are returned.
 
     Returns:
@@ -52,10 +55,12 @@ def play_games(
     lengths: list[list[int]] = [[] for _ in range(env.num_envs)]
     frames: list[np.ndarray] = []
     step = env.reset()
+    if record:
+        frames.append(step.observation[0, -1].copy())
     while any(len(r) < s for r, s in zip(returns, share, strict=True)) and not should_stop():
+        step = env.step(policy(step))
         if record and not returns[0] and len(frames) < max_recorded_steps:
             frames.append(step.observation[0, -1].copy())
-        step = env.step(policy(step))
         for i in np.flatnonzero(step.terminated | step.truncated):
             if len(returns[i]) < share[i]:
                 returns[i].append(float(step.episode_return[i]))
@@ -65,3 +70,34 @@ def play_games(
         lengths=[length for of_env in lengths for length in of_env],
         frames=np.stack(frames) if frames else None,
     )
+
+
+def summarize(games: Games, env_id: str) -> dict[str, Any]:
+    """Scores of games as ``result.json`` holds them.
+
+    Args:
+        games: at least one.
+        env_id: for Atari's 57 games the human-normalised mean is given too, and scores that the game's rules make
+            impossible are counted.
+
+    Returns:
+        Plain Python values: number of games, mean, median, standard deviation (of the sample), extremes, every score.
+    """
+    scores = np.asarray(games.returns)
+    summary: dict[str, Any] = {
+        "num_games": len(scores),
+        "mean_return": float(scores.mean()),
+        "median_return": float(np.median(scores)),
+        "std_return": float(scores.std(ddof=1)) if len(scores) > 1 else None,
+        "min_return": float(scores.min()),
+        "max_return": float(scores.max()),
+        "returns": games.returns,
+        "lengths": games.lengths,
+    }
+    try:
+        game = game_key(env_id)
+        summary["human_normalized"] = human_normalized(game, float(scores.mean()))
+    except ValueError:  # not Atari, or a game nobody has measured a human on
+        return summary
+    summary["impossible_scores"] = sum(impossible_score(game, score) for score in games.returns)
+    return summary

@@ -29,7 +29,7 @@ class FrameAugmentation:
 
     Attributes:
         shift: largest shift in pixels, in each direction; 0 for none.
-        intensity: standard deviation of the factor that multiplies an image; 0 for none.
+        intensity: strength of the jitter, see `intensity_jitter`; 0 for none.
     """
 
     shift: int = SHIFT_PIXELS
@@ -51,8 +51,7 @@ class FrameAugmentation:
             generator: the stream of draws, on the images' device.
 
         Returns:
-            [B, C, H, W]: uint8 if images are and there is no intensity jitter, else float in [0, 1 + 2 *
-            intensity].
+            [B, C, H, W], uint8 where images are and there is no jitter, else float, at most 1 + 2 * intensity.
         """
         if self.shift:
             images = random_shift(images, self.shift, generator)
@@ -62,8 +61,7 @@ class FrameAugmentation:
 
 
 def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Pad by repeating the border and crop back at a random place: each sample moves by up to `pixels` both
-    ways.
+    """Pad by repeating the border and crop back at a random place, drawn for each sample.
 
     Args:
         images: [B, C, H, W], any type.
@@ -89,7 +87,7 @@ def intensity_jitter(images: Tensor, scale: float, generator: torch.Generator) -
 
     Args:
         images: [B, C, H, W], uint8 (scaled by 1/255 here) or float in [0, 1].
-        scale: standard deviation of the factor before its clamp.
+        scale: standard deviation of the factor, were it not clamped.
         generator: on the images' device.
 
     Returns:

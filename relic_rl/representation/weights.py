@@ -92,7 +92,7 @@ def load_encoder_weights(path: str | Path, encoder: Encoder) -> LoadReport:
 
 
 def load_critic_weights(path: str | Path, critic: Critic) -> LoadReport:
-    """Copy weights from a file of `save_critic` into a critic of the same dimensions; strict, as for encoders."""
+    """Copy weights from a file of `save_critic` into a critic of the same dimensions, strictly."""
     tensors, metadata = _read(path)
     return _load(path, critic, tensors, metadata, "")
 
@@ -153,7 +153,7 @@ def _load(
 
 
 def _differ_in_channels(old: Tensor, new: Tensor) -> bool:
-    """Whether two convolutions' weights [out, in, kernel, kernel] differ in their number of input channels."""
+    """Whether two convolutions' weights [out, in, kernel, kernel] differ in their input channels."""
     return old.is_floating_point() and old.ndim == new.ndim == 4 and old.shape[1] != new.shape[1]
 
 

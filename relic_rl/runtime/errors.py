@@ -18,11 +18,11 @@ PREFIX = "error: "
 
 
 class BadInput(ValueError):
-    """The user asked for something impossible; the message says what is wrong and how to mend it. Exit code 2."""
+    """The user's mistake; the message says what is wrong and how to mend it. Exit code 2."""
 
 
 class RunFailed(Exception):
-    """The run could not go on (disk, non-finite numbers, a worker); the message says what is kept. Exit code 1."""
+    """The run cannot go on (disk, non-finite numbers, a worker); the message says so. Exit code 1."""
 
 
 class Terminated(BaseException):
@@ -61,7 +61,7 @@ def fit_line(text: str, limit: int = MAX_LINE) -> str:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Within this block a ValueError is the user's: it becomes `BadInput`. For the assembly of a door's objects."""
+    """Turn a ValueError into `BadInput`: for the block where a door assembles what the user asked for."""
     try:
         yield
     except BadInput:
@@ -73,9 +73,10 @@ def user_errors() -> Iterator[None]:
 def run_door(main: Callable[[], int | None]) -> int:
     """Run a door and turn how it ends into an exit code.
 
-    Bad input and foreseeable failures (`RunFailed`, the operating system's, memory) are told in one line on stderr,
-    without a traceback; SIGINT and SIGTERM outside of `relic_rl.runtime.interrupts.Interrupts` end it at once. Any
-    other exception is a bug and passes through, with its traceback (Python's exit code for it is 1).
+    Bad input and foreseeable failures (`RunFailed`, the operating system's, memory) are told in one line on
+    stderr, without a traceback; SIGINT and SIGTERM outside of `relic_rl.runtime.interrupts.Interrupts` end
+    it at once. Any other exception is a bug and passes through, with its traceback (Python's exit code for
+    it is 1).
 
     Args:
         main: the door; what it returns is the exit code, None meaning 0.
@@ -83,39 +84,48 @@ def run_door(main: Callable[[], int | None]) -> int:
     try:
         with _sigterm_raises():
             return main() or 0
-    except BadInput as error:
-        return _report(str(error), 2)
-    except RunFailed as error:
-        return _report(str(error), 1)
-    except KeyboardInterrupt:
-        return _report("interrupted", 130)
-    except Terminated:
-        return _report("terminated", 143)
-    except BrokenPipeError:
-        # Whoever read our output is gone (`| head`). What is left in stdout's buffer must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _report("the output's reader went away", 1)
-    except OSError as error:
-        return _report(describe_os_error(error), 1)
-    except MemoryError:
-        return _report("out of memory: lower the batch size or --num-envs", 1)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which must not be imported for this
+    except BaseException as error:
+        code, message = _ending(error)
+        if code is None:
             raise
-        return _report("the device is out of memory: lower the batch size or --num-envs", 1)
+        # Output that nobody takes any more (`| head`, a full disk) must not change the exit code, nor fail
+        # again when Python exits and flushes.
+        for stream, text in ((sys.stdout, ""), (sys.stderr, fit_line(PREFIX + message) + "\n")):
+            try:
+                print(text, end="", file=stream, flush=True)
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return code
 
 
-def describe_os_error(error: OSError) -> str:
-    """What failed and where, without Python's error number."""
-    reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+def _ending(error: BaseException) -> tuple[int | None, str]:
+    """Exit code and message of an exception; the code of a bug is None."""
+    match error:
+        case BadInput():
+            return 2, str(error)
+        case KeyboardInterrupt():
+            return 130, "interrupted"
+        case Terminated():
+            return 143, "terminated"
+    return (1, describe_failure(error)) if is_foreseeable(error) else (None, "")
 
 
-def _report(message: str, code: int) -> int:
-    # A closed stderr must not change the exit code.
-    with contextlib.suppress(OSError, ValueError):
-        print(fit_line(PREFIX + message), file=sys.stderr, flush=True)
-    return code
+def is_foreseeable(error: BaseException) -> bool:
+    """Whether a run may fail so without a bug: the operating system, memory, or as told by `RunFailed`."""
+    # torch's own out-of-memory error goes by its name, since torch must not be imported for this.
+    return isinstance(error, RunFailed | OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def describe_failure(error: BaseException) -> str:
+    """A foreseeable failure in words, without Python's error number."""
+    if isinstance(error, BrokenPipeError):
+        return "whoever read the output is gone"
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, RunFailed):
+        return str(error)
+    return "out of memory: lower the batch size or --num-envs"
 
 
 @contextlib.contextmanager

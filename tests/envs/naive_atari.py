@@ -1,6 +1,7 @@
-"""A naive twin of the Atari engines: one game on the plain ALE interface, written for reading, not for speed."""
+"""A naive twin of the Atari engines: one game on the plain ALE interface, written for reading."""
 
 from collections import deque
+from functools import cache
 
 import ale_py
 import numpy as np
@@ -13,6 +14,7 @@ def area_resize(frame, size=84):
     return np.rint(rows @ frame.astype(np.float64) @ columns.T).astype(np.uint8)
 
 
+@cache
 def _overlaps(source, target):
     """float [target, source], which share of each target pixel a source pixel covers."""
     scale = source / target
@@ -24,9 +26,9 @@ def _overlaps(source, target):
 
 
 class NaiveGame:
-    """Frame skip 4, maximum over the last two frames, grey, 84 x 84, stack of 4 with the first frame repeated."""
+    """Maximum over the last two frames, grey, 84 x 84, stack of 4 with the first frame repeated."""
 
-    def __init__(self, game, seed, *, sticky, noops, frame_skip=4, max_steps=27_000):
+    def __init__(self, game, seed, *, sticky, noops):
         self.ale = ale_py.ALEInterface()
         self.ale.setLoggerMode(ale_py.LoggerMode.Error)
         self.ale.setFloat("repeat_action_probability", sticky)
@@ -34,25 +36,20 @@ class NaiveGame:
         self.ale.loadROM(roms.get_rom_path(game))
         self.actions = self.ale.getMinimalActionSet()
         self.noops = noops
-        self.frame_skip = frame_skip
-        self.max_steps = max_steps
 
     def reset(self):
         self.ale.reset_game()
         for _ in range(self.noops):
             self.ale.act(ale_py.Action.NOOP)
         self.stack = deque([area_resize(self.ale.getScreenGrayscale())] * 4, maxlen=4)
-        self.steps = 0
         return np.stack(self.stack)
 
     def step(self, action):
         screens, reward = [], 0
-        for _ in range(self.frame_skip):
+        for _ in range(4):
             reward += self.ale.act(self.actions[action])
             screens.append(self.ale.getScreenGrayscale())
             if self.ale.game_over():
                 break
         self.stack.append(area_resize(np.maximum(*screens[-2:]) if len(screens) > 1 else screens[-1]))
-        self.steps += 1
-        over = self.ale.game_over()
-        return np.stack(self.stack), reward, over, not over and self.steps >= self.max_steps, self.ale.lives()
+        return np.stack(self.stack), reward, self.ale.game_over(), self.ale.lives()

@@ -151,5 +151,5 @@ def test_bad_names_are_one_clear_line(names, message):
     "arguments", [{"shift": -1}, {"intensity": -0.1}, {"intensity": 0.6}, {"intensity": float("nan")}]
 )
 def test_bad_strengths_are_refused(arguments):
-    with pytest.raises(ValueError, match="shift|intensity"):
+    with pytest.raises(ValueError, match=r"must lie in|at least 0"):
         FrameAugmentation(**arguments)

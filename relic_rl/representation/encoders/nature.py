@@ -15,9 +15,9 @@ from relic_rl.representation.encoders.base import Encoder, ImageConv2d
 
 
 class NatureEncoder(Encoder):
-    """Convolutions 8x8 stride 4, 4x4 stride 2, 3x3 stride 1 (32, 64, 64 channels), then a linear layer; ReLU
-    after each.
+    """Three convolutions and a linear layer, a ReLU after each.
 
+    The convolutions are 8x8 with stride 4, 4x4 with stride 2 and 3x3 with stride 1; 32, 64 and 64 channels.
     Feature maps are the three convolutions' outputs after their ReLU: 20x20, 9x9 and 7x7 for 84x84 images.
 
     Args:

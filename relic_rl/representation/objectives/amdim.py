@@ -32,8 +32,7 @@ from relic_rl.representation.objectives.base import (
 
 
 class AMDIMObjective(Objective):
-    """Sum over (1 -> coarse, 1 -> fine, coarse -> coarse) of the NCE between two views, averaged over both
-    directions.
+    """NCE between two views, summed over the scale pairs 1 -> coarse, 1 -> fine and coarse -> coarse.
 
     Where the source is a map, one location per image, drawn anew at each call, is the anchor. The draws come
     from a generator of the objective's own, seeded from torch's global one, and its state is part of the
@@ -87,7 +86,7 @@ class AMDIMObjective(Objective):
         """One location of each image, [B, D] of [B, L, D]."""
         batch, locations, _ = local.shape
         index = torch.randint(locations, (batch,), generator=self.generator)
-        return local[torch.arange(batch), index.to(local.device)]
+        return local[torch.arange(batch, device=local.device), index.to(local.device)]
 
     def get_extra_state(self) -> Tensor:
         """State of the generator of locations, uint8."""

@@ -59,7 +59,7 @@ class Objective(nn.Module, ABC):
         """
 
     def update_target(self, encoder: Encoder) -> None:
-        """Move the target, where there is one, towards the online networks; call it after each optimiser step."""
+        """Move the target, if there is one, towards the online networks; after each optimiser step."""
 
     def check(self, views: Sequence[Tensor], groups: Tensor | None, *, most: int = 2) -> None:
         """Refuse what `forward` cannot take; `most` is the largest number of views."""

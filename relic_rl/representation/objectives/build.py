@@ -50,8 +50,7 @@ def build_objective(
     target: Literal["ema", "online"] | None = None,
     target_decay: float | None = None,
 ) -> Objective | None:
-    """An objective for this encoder, fresh weights drawn from torch's global generator, on the encoder's
-    device.
+    """An objective for this encoder, on its device, with fresh weights drawn from torch's global generator.
 
     An option that is None takes the objective's default. One that the objective does not use
     (OBJECTIVE_OPTIONS) must be left None.

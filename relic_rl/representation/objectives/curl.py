@@ -27,12 +27,11 @@ from relic_rl.representation.target import TargetNetwork
 
 
 class CURLObjective(Objective):
-    """Cross-entropy of q W k^T, one direction: the first view is the query, the second the key. Nothing is
-    normalised.
+    """Cross-entropy of q W k^T in one direction: the first view is the query, the second the key.
+
+    Nothing is normalised. W starts uniform in [0, 1), as in the authors' code.
 
     Metrics: `contrastive`, `accuracy`.
-
-    W starts uniform in [0, 1), as in the authors' code.
 
     Args:
         encoder: the online encoder, copied into the target that computes the keys; not kept.

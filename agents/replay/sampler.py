@@ -1,0 +1,96 @@
+"""Draws sequences in proportion to their priorities.
+
+Source: Schaul et al., 2016, "Prioritized Experience Replay" (arXiv 1511.05952), sec. 3.3 (proportional variant) and 3.4;
+exponents of Kapturowski et al., 2019.
+
+Departures: a new sequence enters with the largest priority seen so far, as in Schaul et al.; the actors of R2D2 compute
+one from their own Q-values.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.replay.arrays import Arrays, ArraySpec
+from agents.replay.errors import ReplayError
+from agents.replay.sum_tree import SumTree, padded
+
+_LEAST = 1e-6  # smallest priority: no sequence is lost for ever
+
+
+class Draw(NamedTuple):
+    """Sequences drawn (B: batch)."""
+
+    leaf: NDArray[np.int64]  # [B]
+    weight: NDArray[np.float32]  # [B], importance weights in (0, 1]
+
+
+class PrioritizedSampler:
+    """A sum tree over all places where a sequence may begin; a leaf is 0 where none does.
+
+    Args:
+        arrays: of `PrioritizedSampler.specs`, zeros or restored; written in place.
+        priority_exponent: alpha in P(i) = p_i^alpha / sum_k p_k^alpha.
+        importance_exponent: beta in w_i = (P(i))^-beta / max_j w_j.
+    """
+
+    def __init__(self, arrays: Arrays, *, priority_exponent: float, importance_exponent: float) -> None:
+        self.tree = SumTree(np.asarray(arrays["priority"]))
+        self._largest: NDArray[np.float64] = np.asarray(arrays["largest_priority"])
+        if self._largest[0] == 0.0:
+            self._largest[0] = 1.0
+        self._priority_exponent = priority_exponent
+        self._importance_exponent = importance_exponent
+
+    @staticmethod
+    def specs(count: int) -> dict[str, ArraySpec]:
+        """The arrays it needs for ``count`` places."""
+        return {
+            "priority": ArraySpec((padded(count),), np.float64),
+            "largest_priority": ArraySpec((1,), np.float64),
+        }
+
+    def insert(self, leaf: NDArray[np.int64]) -> None:
+        """Sequences have become complete at leaves [K]."""
+        if len(leaf):
+            self.tree.set(leaf, np.full(len(leaf), self._largest[0] ** self._priority_exponent))
+
+    def remove(self, leaf: NDArray[np.int64]) -> None:
+        """Sequences at leaves [K], if there are any, are gone."""
+        gone = leaf[self.tree.leaves[leaf] > 0]
+        if len(gone):
+            self.tree.set(gone, np.zeros(len(gone)))
+
+    def draw(self, batch_size: int, rng: np.random.Generator) -> Draw:
+        """Draw B sequences, one from each of B equal parts of the total priority.
+
+        Raises:
+            ReplayError: there is no sequence yet.
+        """
+        total = self.tree.total
+        if total <= 0:
+            raise ReplayError("the replay holds no complete sequence yet: add more steps before sampling")
+        # Above 0 by a rounding error at most, below total strictly.
+        part = (np.arange(batch_size) + rng.random(batch_size)) / batch_size
+        leaf = self.tree.find(np.minimum(part * total, np.nextafter(total, 0)))
+        weight = (self.tree.leaves[leaf] / total) ** -self._importance_exponent
+        return Draw(leaf, (weight / weight.max()).astype(np.float32))
+
+    def update(self, leaf: NDArray[np.int64], priority: NDArray[np.float64]) -> None:
+        """Set the priorities of sequences at leaves [K]; one that is gone stays gone.
+
+        Raises:
+            ReplayError: a priority is negative or not finite.
+        """
+        if not (np.isfinite(priority) & (priority >= 0)).all():
+            raise ReplayError(
+                "a priority is negative or not finite: skip the update whose loss is not finite"
+            )
+        there = self.tree.leaves[leaf] > 0
+        leaf, priority = leaf[there], np.maximum(priority[there], _LEAST)
+        if len(leaf):
+            self._largest[0] = max(self._largest[0], priority.max())
+            self.tree.set(leaf, priority**self._priority_exponent)

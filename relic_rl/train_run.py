@@ -1,0 +1,159 @@
+"""A training run under way: its loop, its checkpoints and its records."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from agents.ppo import PPO
+from envs.games import RecentGames
+from envs.types import EnvStep, VectorEnv
+from relic_rl.runtime.checkpoint import Loaded, save_checkpoint
+from relic_rl.runtime.interrupts import Interrupts
+from relic_rl.runtime.metrics import MetricLogger
+from relic_rl.runtime.progress import Progress
+from relic_rl.runtime.rundir import RunDir
+from relic_rl.train_options import TrainConfig
+
+
+class Run:
+    """Steps the environments and the agent together until the budget is spent or a signal comes.
+
+    What a checkpoint holds: the agent (networks, objective with its target, optimiser, generators, counters), recent
+    games and the seconds spent. Environments that can be restored (the toys) are; of the others the games in flight
+    start anew, and everything else continues exactly.
+
+    Args:
+        config: the options.
+        env: training environments, not yet reset.
+        agent: what learns.
+        directory: the run's directory.
+        interrupts: asked between iterations.
+        loaded: the checkpoint to continue from, or None.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        env: VectorEnv,
+        agent: PPO,
+        directory: RunDir,
+        interrupts: Interrupts,
+        loaded: Loaded | None,
+    ) -> None:
+        self.config = config
+        self.env = env
+        self.agent = agent
+        self.directory = directory
+        self.interrupts = interrupts
+        self.games = RecentGames()
+        self.best_return = float("-inf")
+        self.step = env.reset()
+        seconds = 0.0
+        if loaded is not None:
+            seconds = self._load(loaded.state)
+        self.log = MetricLogger(directory.path, frame_skip=env.frame_skip, step=agent.steps, seconds=seconds)
+        self.progress = Progress(config.total_steps, frame_skip=env.frame_skip, every=config.log_every)
+
+    # ---------------------------------------------------------------- training
+
+    def train(self) -> None:
+        """Train until the budget is spent or a signal asks to stop; a checkpoint is written either way."""
+        metrics: dict[str, float] = {}
+        self.save()
+        saved_at = time.monotonic()
+        with self.progress:
+            while self.agent.steps < self.config.total_steps and not self.interrupts.requested:
+                metrics = self._iterate()
+                self.log.add(metrics)
+                if self.log.due(self.agent.steps):
+                    self._write_row()
+                if time.monotonic() - saved_at >= self.config.checkpoint_every:
+                    self.save()
+                    saved_at = time.monotonic()
+                self._show(metrics)
+            self._write_row()
+            self.save()
+            self._show(metrics, final=True)
+
+    def _iterate(self) -> dict[str, float]:
+        """One iteration: environments and agent step together until the agent has learned."""
+        while True:
+            self.step = self.env.step(self.agent.act(self.step))
+            self.agent.observe(self.step)
+            self.games.add(self.step)
+            metrics = self.agent.learn()
+            if metrics is not None:
+                return metrics
+
+    def _write_row(self) -> None:
+        games = self.games
+        self.log.write(
+            self.agent.steps,
+            mean_return=games.mean_return,
+            num_games=games.num_games,
+            updates=self.agent.updates,
+        )
+
+    def _show(self, metrics: dict[str, float], *, final: bool = False) -> None:
+        self.progress.update(
+            self.agent.steps,
+            self.log.seconds,
+            mean_return=self.games.mean_return,
+            num_games=self.games.num_games,
+            metrics=metrics,
+            final=final,
+        )
+
+    # ------------------------------------------------------------- checkpoints
+
+    def save(self) -> None:
+        """Write a checkpoint; the best is the one with the highest mean return of recent games."""
+        is_best = self.games.mean_return > self.best_return
+        if is_best:
+            self.best_return = self.games.mean_return
+        state: dict[str, Any] = {
+            "agent": self.agent.state_dict(),
+            "games": self.games.state_dict(),
+            "best_return": self.best_return,
+            "seconds": self.log.seconds,
+        }
+        if hasattr(self.env, "get_state"):
+            state["env"] = self.env.get_state()
+            state["step"] = self.step
+        save_checkpoint(
+            self.directory.checkpoints,
+            self.agent.steps,
+            state,
+            keep_last=self.config.keep_checkpoints,
+            is_best=is_best,
+        )
+
+    def _load(self, state: dict[str, Any]) -> float:
+        """Continue from a checkpoint's state; the seconds of training that went before."""
+        self.agent.load_state_dict(state["agent"])
+        self.games.load_state_dict(state["games"])
+        self.best_return = state["best_return"]
+        if "env" in state and hasattr(self.env, "set_state"):
+            self.env.set_state({name: value.numpy() for name, value in state["env"].items()})
+            self.step = EnvStep(*(field.numpy() for field in state["step"]))
+        seconds: float = state["seconds"]
+        return seconds
+
+    def record(self) -> dict[str, Any]:
+        """What was done so far, for ``result.json``."""
+        steps, seconds = self.agent.steps, self.log.seconds
+        return {
+            "env": self.config.env,
+            "agent": self.config.agent,
+            "objective": self.config.objective,
+            "seed": self.config.seed,
+            "agent_steps": steps,
+            "frames": steps * self.env.frame_skip,
+            "updates": self.agent.updates,
+            "skipped_updates": self.agent.guard.skipped,
+            "seconds": self.log.seconds,
+            "steps_per_second": steps / seconds,
+            "training_games": self.games.num_games,
+            "training_mean_return": self.games.mean_return,
+        }

@@ -1,0 +1,417 @@
+"""Every objective against its definition written as loops over images, and what training needs of it."""
+
+import io
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from relic_rl.representation.objectives import OBJECTIVES, build_objective
+
+TRAINED = OBJECTIVES[2:]
+WITH_TARGET = ("relic", "infonce", "byol", "curl")
+SMALL = {"projection_dim": 10, "hidden_dim": 14}
+
+
+def build(name, encoder, **options):
+    torch.manual_seed(1)
+    return build_objective(name, encoder, **SMALL | options)
+
+
+def apart(objective, encoder, seed=5):
+    """Move the online networks away from the target, as training does."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for p in (*encoder.parameters(), *(p for p in objective.parameters() if p.requires_grad)):
+            p.add_(0.02 * torch.randn_like(p))
+
+
+def outputs(encoder, critic, view):
+    """One image at a time."""
+    return torch.cat([critic(encoder(image[None])) for image in view])
+
+
+def unit(vector: Tensor) -> Tensor:
+    return vector / vector.square().sum().sqrt()
+
+
+def relic_by_loops(online, target, temperature, alpha, groups=None):
+    """(R1) and (R2) in the house normalisation, from outputs per view [B, D]."""
+    num = len(online[0])
+    pairs = [(a, b) for a in range(len(online)) for b in range(len(target)) if a != b]
+    log_p = {}
+    for a, b in pairs:
+        for i in range(num):
+            kept = [j for j in range(num) if groups is None or j == i or groups[j] != groups[i]]
+            scores = {j: unit(online[a][i]) @ unit(target[b][j]) / temperature for j in kept}
+            normaliser = torch.stack(list(scores.values())).logsumexp(0)
+            log_p[a, b, i] = {j: score - normaliser for j, score in scores.items()}
+    contrastive = sum(-log_p[a, b, i][i] for a, b in pairs for i in range(num)) / (num * len(pairs))
+    invariance = sum(
+        p.exp() * (p - log_p[*second, i][j])
+        for first in pairs
+        for second in pairs
+        if first != second
+        for i in range(num)
+        for j, p in log_p[*first, i].items()
+    ) / (num * len(pairs) * (len(pairs) - 1))
+    return contrastive + alpha * invariance, contrastive, invariance
+
+
+@pytest.mark.parametrize("num_views", [2, 3])
+@pytest.mark.parametrize("target", ["ema", "online"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_relic_is_its_definition(small_encoder, small_views, num_views, target, grouped):
+    encoder = small_encoder().double()
+    objective = build("relic", encoder, target=target, alpha=0.7, temperature=0.3).double()
+    apart(objective, encoder)
+    views = small_views(num_views)
+    groups = torch.tensor([0, 0, 1, 2, 2, 2]) if grouped else None
+    out = objective(encoder, views, groups)
+    online = [outputs(encoder, objective.critic, view) for view in views]
+    if target == "online":
+        targets = online
+    else:
+        targets = [outputs(objective.target.encoder, objective.target.critic, view) for view in views]
+    total, contrastive, invariance = relic_by_loops(online, targets, 0.3, 0.7, groups)
+    torch.testing.assert_close(out.loss, total, rtol=1e-9, atol=0)
+    torch.testing.assert_close(out.metrics["contrastive"], contrastive.detach(), rtol=1e-9, atol=0)
+    torch.testing.assert_close(out.metrics["invariance"], invariance.detach(), rtol=1e-9, atol=0)
+    weights = [encoder.conv1.weight, objective.critic.layers[0].weight]
+    for found, expected in zip(
+        torch.autograd.grad(out.loss, weights), torch.autograd.grad(total, weights), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-14)
+
+
+def test_infonce_is_relic_without_its_penalty(small_encoder, small_views):
+    encoder = small_encoder().double()
+    objective = build("infonce", encoder).double()
+    apart(objective, encoder)
+    views = small_views()
+    online = [outputs(encoder, objective.critic, view) for view in views]
+    targets = [outputs(objective.target.encoder, objective.target.critic, view) for view in views]
+    total, _, invariance = relic_by_loops(online, targets, 0.1, 0.0)
+    out = objective(encoder, views)
+    torch.testing.assert_close(out.loss, total, rtol=1e-9, atol=0)
+    torch.testing.assert_close(out.metrics["invariance"], invariance.detach(), rtol=1e-9, atol=0)
+
+
+def test_simclr_is_its_definition(small_encoder, small_views):
+    encoder = small_encoder().double()
+    objective = build("simclr", encoder, temperature=0.4).double()
+    views = small_views()
+    out = objective(encoder, views)
+    z = [unit(row) for view in views for row in outputs(encoder, objective.critic, view)]
+    num = len(z)
+    expected = 0.0
+    for i in range(num):
+        others = torch.stack([z[i] @ z[k] / 0.4 for k in range(num) if k != i])
+        expected = expected + others.logsumexp(0) - z[i] @ z[(i + num // 2) % num] / 0.4
+    torch.testing.assert_close(out.loss, expected / num, rtol=1e-9, atol=0)
+    nearest = [max(range(6), key=lambda j: (z[i] @ z[6 + j]).item()) == i for i in range(6)]
+    assert out.metrics["accuracy"] == pytest.approx(sum(nearest) / 6)
+
+
+def test_byol_is_its_definition(small_encoder, small_views):
+    encoder = small_encoder().double()
+    objective = build("byol", encoder).double()
+    apart(objective, encoder)
+    views = small_views()
+    out = objective(encoder, views)
+    q = [objective.predictor(outputs(encoder, objective.critic, view)) for view in views]
+    z = [outputs(objective.target.encoder, objective.target.critic, view) for view in views]
+    expected = sum(2 - 2 * unit(q[a][i]) @ unit(z[1 - a][i]) for a in (0, 1) for i in range(6)) / 6
+    torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=0)
+
+
+def test_curl_is_its_definition(small_encoder, small_views):
+    encoder = small_encoder().double()
+    objective = build("curl", encoder).double()
+    apart(objective, encoder)
+    views = small_views()
+    out = objective(encoder, views)
+    query = outputs(encoder, objective.critic, views[0])
+    key = outputs(objective.target.encoder, objective.target.critic, views[1])
+    expected, hits = 0.0, 0
+    for i in range(6):
+        scores = torch.stack([query[i] @ objective.bilinear @ key[j] for j in range(6)])
+        expected = expected + (scores.logsumexp(0) - scores[i]) / 6
+        hits += int(scores.argmax()) == i
+    torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=0)
+    assert out.metrics["accuracy"] == pytest.approx(hits / 6)
+
+
+def test_amdim_is_its_definition(small_encoder, small_views):
+    encoder = small_encoder().double()
+    objective = build("amdim", encoder).double()
+    apart(objective, encoder)
+    views = small_views()
+    drawn = torch.Generator()
+    drawn.set_state(objective.get_extra_state())
+    out = objective(encoder, views)
+
+    def locations(critic, feature_map):
+        height, width = feature_map.shape[2:]
+        return [
+            [critic(image[:, y, x][None])[0] for y in range(height) for x in range(width)]
+            for image in feature_map
+        ]
+
+    maps = [encoder.feature_maps(view) for view in views]
+    whole = [outputs(encoder, objective.critic, view) for view in views]
+    coarse = [locations(objective.coarse_critic, m[-1]) for m in maps]
+    fine = [locations(objective.fine_critic, m[-2]) for m in maps]
+    assert (len(coarse[0][0]), len(fine[0][0])) == (4, 16)
+    picks = [torch.randint(4, (6,), generator=drawn).tolist() for _ in views]
+    sources = [[coarse[v][i][picks[v][i]] for i in range(6)] for v in (0, 1)]
+
+    def nce(source, target):
+        total, squares, count = 0.0, 0.0, 0
+        raw = [[[u @ v / math.sqrt(10) for v in image] for image in target] for u in source]
+        for i in range(6):
+            clipped = [[10 * torch.tanh(s / 10) for s in image] for image in raw[i]]
+            negatives = sum(s.exp() for j in range(6) if j != i for s in clipped[j])
+            for s in clipped[i]:
+                total = total + ((s.exp() + negatives).log() - s) / (6 * len(clipped[i]))
+            squares = squares + sum(s * s for image in raw[i] for s in image)
+            count += sum(len(image) for image in raw[i])
+        return total + 1e-3 * squares / count
+
+    expected = {
+        "global_to_coarse": (nce(whole[0], coarse[1]) + nce(whole[1], coarse[0])) / 2,
+        "global_to_fine": (nce(whole[0], fine[1]) + nce(whole[1], fine[0])) / 2,
+        "coarse_to_coarse": (nce(sources[0], coarse[1]) + nce(sources[1], coarse[0])) / 2,
+    }
+    torch.testing.assert_close(out.loss, sum(expected.values()), rtol=1e-9, atol=0)
+    for name, value in expected.items():
+        torch.testing.assert_close(out.metrics[name], value.detach(), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradient_reaches_online_and_never_the_target(small_encoder, small_views, name):
+    encoder = small_encoder()
+    objective = build(name, encoder)
+    apart(objective, encoder)
+    out = objective(encoder, small_views())
+    out.loss.backward()
+    trained = [(n, p) for n, p in objective.named_parameters() if p.requires_grad]
+    for label, parameter in (*encoder.named_parameters(), *trained):
+        assert parameter.grad is not None, label
+        assert parameter.grad.abs().max() > 0, label
+        assert not label.startswith("target."), label
+    frozen = [p for p in objective.parameters() if not p.requires_grad]
+    assert bool(frozen) == (name in WITH_TARGET)
+    assert all(p.grad is None for p in frozen)
+    assert all(not metric.requires_grad and metric.ndim == 0 for metric in out.metrics.values())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_encoder_is_never_a_part_of_the_objective(small_encoder, small_views, name):
+    encoder = small_encoder()
+    objective = build(name, encoder)
+    objective(encoder, small_views())
+    objective.update_target(encoder)
+    own = {id(p) for p in objective.parameters()}
+    assert not own & {id(p) for p in encoder.parameters()}
+    assert not any(module is encoder for module in objective.modules())
+
+
+def train(objective, encoder, views, steps, learning_rate=1e-3):
+    trained = [*encoder.parameters(), *(p for p in objective.parameters() if p.requires_grad)]
+    optimizer = torch.optim.Adam(trained, lr=learning_rate)
+    losses = []
+    for _ in range(steps):
+        out = objective(encoder, views)
+        optimizer.zero_grad()
+        out.loss.backward()
+        optimizer.step()
+        objective.update_target(encoder)
+        losses.append(out.loss.item())
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in TRAINED),
+        ("relic", {"target": "online"}),
+        ("relic", {"learnable_temperature": True}),
+        ("relic", {"divergence": "js", "block_size": 5}),
+    ],
+)
+def test_loss_falls_in_twenty_steps(small_encoder, small_views, name, options):
+    encoder = small_encoder()
+    objective = build(name, encoder, **options)
+    losses = train(objective, encoder, small_views(batch=16), 20)
+    assert losses[-1] < 0.92 * losses[0], losses
+
+
+def test_alpha_zero_is_infonce_bit_for_bit(small_encoder, small_views):
+    trained = []
+    for name, options in (("relic", {"alpha": 0.0}), ("infonce", {}), ("relic", {"alpha": 1.0})):
+        encoder = small_encoder()
+        objective = build(name, encoder, **options)
+        train(objective, encoder, small_views(), 5)
+        trained.append([*encoder.parameters(), *objective.parameters()])
+    for a, b in zip(trained[0], trained[1], strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(trained[0][0], trained[2][0]), "the penalty makes a difference"
+
+
+@pytest.mark.parametrize("name", WITH_TARGET)
+def test_update_target_moves_encoder_and_critic(small_encoder, name):
+    encoder = small_encoder()
+    objective = build(name, encoder, target_decay=0.75)
+    before = [p.clone() for p in objective.target.parameters()]
+    apart(objective, encoder)
+    objective.update_target(encoder)
+    online = [*encoder.parameters(), *objective.critic.parameters()]
+    for found, old, new in zip(objective.target.parameters(), before, online, strict=True):
+        torch.testing.assert_close(found, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_state_dict_round_trip_continues_exactly(small_encoder, small_views, name):
+    encoder = small_encoder()
+    objective = build(name, encoder)
+    train(objective, encoder, small_views(), 3)
+    file = io.BytesIO()
+    torch.save({"encoder": encoder.state_dict(), "objective": objective.state_dict()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    other_encoder = small_encoder(7)
+    torch.manual_seed(8)
+    other = build_objective(name, other_encoder, **SMALL)
+    other_encoder.load_state_dict(state["encoder"])
+    other.load_state_dict(state["objective"])
+    views = small_views(seed=4)
+    for _ in range(2):
+        assert torch.equal(other(other_encoder, views).loss, objective(encoder, views).loss)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "passes"),
+    [("relic", "ema", 1), ("relic", "online", 1), ("simclr", None, 1), ("byol", None, 1), ("amdim", None, 1)],
+)
+def test_all_views_go_through_a_network_in_one_pass(small_encoder, small_views, name, target, passes):
+    encoder = small_encoder()
+    objective = build(name, encoder, **({} if target is None else {"target": target}))
+    batches = {"online": [], "target": []}
+    encoder.conv1.register_forward_hook(lambda _, inputs, __: batches["online"].append(len(inputs[0])))
+    average = getattr(objective, "target", None)
+    if average is not None:
+        average.encoder.conv1.register_forward_hook(
+            lambda _, inputs, __: batches["target"].append(len(inputs[0]))
+        )
+    objective(encoder, small_views())
+    assert batches["online"] == [12] * passes
+    assert batches["target"] == ([12] if average is not None else [])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_losses_are_float32_under_autocast(small_encoder, small_views, name):
+    encoder = small_encoder()
+    objective = build(name, encoder)
+    expected = objective(encoder, small_views()).loss
+    if name == "amdim":
+        objective.generator.manual_seed(0)
+        expected = objective(encoder, small_views()).loss
+        objective.generator.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = objective(encoder, small_views())
+    assert out.loss.dtype == torch.float32
+    torch.testing.assert_close(out.loss, expected, rtol=0.02, atol=0.0)
+    out.loss.backward()
+    assert all(p.grad.dtype == torch.float32 for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["relic", "infonce", "simclr"])
+def test_learned_temperature(small_encoder, small_views, name):
+    encoder = small_encoder()
+    fixed = build(name, encoder, temperature=0.2)
+    learned = build(name, encoder, temperature=0.2, learnable_temperature=True)
+    views = small_views()
+    out = learned(encoder, views)
+    torch.testing.assert_close(out.loss, fixed(encoder, views).loss)
+    assert "temperature" not in fixed(encoder, views).metrics
+    assert out.metrics["temperature"] == pytest.approx(0.2)
+    out.loss.backward()
+    assert learned.temperature.log_tau.grad != 0
+    small = build(name, encoder, temperature=1e-3, learnable_temperature=True)
+    assert small(encoder, views).metrics["temperature"] == pytest.approx(1e-3), "not clamped"
+
+
+def test_groups_are_for_relic_and_infonce(small_encoder, small_views):
+    groups = torch.tensor([0, 0, 1, 1, 2, 2])
+    for name in TRAINED:
+        encoder = small_encoder()
+        objective = build(name, encoder)
+        assert objective.takes_groups == (name in ("relic", "infonce"))
+        if objective.takes_groups:
+            plain, grouped = objective(encoder, small_views()), objective(encoder, small_views(), groups)
+            assert grouped.metrics["contrastive"] < plain.metrics["contrastive"]
+            with pytest.raises(ValueError, match=r"groups must be \[B\]"):
+                objective(encoder, small_views(), groups[:5])
+        else:
+            with pytest.raises(ValueError, match="takes no groups"):
+                objective(encoder, small_views(), groups)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_bad_views_are_refused(small_encoder, small_views, name):
+    encoder = small_encoder()
+    objective = build(name, encoder)
+    with pytest.raises(ValueError, match="two views, got 1"):
+        objective(encoder, small_views(1))
+    if name not in ("relic", "infonce"):
+        with pytest.raises(ValueError, match="two views, got 3"):
+            objective(encoder, small_views(3))
+    first, second = small_views()
+    with pytest.raises(ValueError, match="one shape and type"):
+        objective(encoder, [first, second[:4]])
+
+
+def test_batch_norm_is_in_every_two_layer_head(small_encoder, small_views):
+    for name in TRAINED:
+        encoder = small_encoder()
+        objective = build(name, encoder, batch_norm=True)
+        trained = {m for n, m in objective.named_modules() if not n.startswith("target")}
+        heads = sum(isinstance(m, torch.nn.BatchNorm1d) for m in trained)
+        assert heads == {"byol": 2, "amdim": 3}.get(name, 1)
+        assert objective(encoder, small_views()).loss.isfinite()
+
+
+def test_none_and_augment_have_no_objective(small_encoder):
+    assert build_objective("none", small_encoder()) is None
+    assert build_objective("augment", small_encoder()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("relik", {}, "did you mean relic"),
+        ("zzz", {}, "choose one of none, augment, relic"),
+        ("none", {"temperature": 0.1}, "none does not use temperature"),
+        ("simclr", {"alpha": 1.0}, "simclr does not use alpha"),
+        ("infonce", {"alpha": 0.0, "divergence": "kl"}, "infonce does not use alpha, divergence"),
+        ("byol", {"temperature": 0.1, "target": "ema"}, "byol does not use temperature, target"),
+        ("curl", {"normalize": True}, "curl does not use normalize"),
+        ("amdim", {"target_decay": 0.9}, "amdim does not use target_decay"),
+        ("relic", {"target": "online", "target_decay": 0.9}, "leave target_decay out"),
+        ("relic", {"target": "both"}, "target must be ema or online"),
+        ("relic", {"alpha": -1.0}, "alpha must be finite"),
+        ("relic", {"alpha": float("nan")}, "alpha must be finite"),
+        ("relic", {"temperature": 0.0}, "temperature must be positive"),
+        ("simclr", {"temperature": float("inf")}, "temperature must be positive"),
+        ("relic", {"divergence": "kk"}, "unknown divergence"),
+        ("relic", {"divergence": "sinkhorn", "block_size": 4}, "sinkhorn has no blockwise form"),
+        ("relic", {"critic_layers": 3}, "1 or 2 layers"),
+        ("byol", {"target_decay": 1.5}, "fraction of the old target"),
+    ],
+)
+def test_bad_options_are_one_clear_line(small_encoder, name, options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        build(name, small_encoder(), **options)
+    assert "\n" not in str(error.value)
