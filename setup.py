@@ -1,12 +1,14 @@
 """Packages, dependencies, extras and the console script. Tool settings live in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="relic_rl",
     version="0.1.0",
     description="R2D2 and PPO agents whose convolutional encoder is shared with a RELIC auxiliary head",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",

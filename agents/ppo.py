@@ -1,13 +1,14 @@
 """PPO on vectorised images, its encoder shared with an auxiliary representation loss.
 
 Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice has settled (orthogonal
-initialisation, advantages normalised per minibatch, value clipping, Adam with eps 1e-5, a gradient norm limit, a
-linearly annealed learning rate). Steps that auto-reset invents are left out of every loss; truncated games
-bootstrap from the value of their true final observation.
+initialisation, advantages normalised per minibatch, value clipping, Adam with eps 1e-5, a gradient norm
+limit, a linearly annealed learning rate). Steps that auto-reset invents are left out of every loss; truncated
+games bootstrap from the value of their true final observation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -35,8 +36,8 @@ class PPO:
         network: encoder under policy and value heads, on its device.
         num_envs: N.
         observation_shape: (C, H, W), uint8.
-        generators: "action", "minibatch" and "augmentation" streams; "minibatch" on the CPU, the others on the
-            network's device.
+        generators: "action", "minibatch" and "augmentation" streams; "minibatch" on the CPU, the others on
+            the network's device.
         total_steps: agent steps over which the learning rate falls to 0 (with ``anneal``).
         num_steps: T, steps of each environment in a rollout.
         num_epochs: E, passes over a rollout.
@@ -53,8 +54,8 @@ class PPO:
         clip_reward: learn from the sign of the reward.
         life_loss_ends_return: a lost life ends the return (never the game).
         auxiliary: the representation loss, or None.
-        auxiliary_frames: "minibatch" draws its frames from the transitions of the current minibatch, "rollout"
-            from the whole rollout.
+        auxiliary_frames: "minibatch" draws its frames from the transitions of the current minibatch,
+            "rollout" from the whole rollout.
         separate_envs: leave frames of the anchor's own environment out of its contrast set.
         augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
             frames.
@@ -174,9 +175,8 @@ class PPO:
             final_value, discount=self.discount, lambda_=self.gae_lambda, clip_reward=self.clip_reward
         )
         rate = self.learning_rate
-        if (
-            self.anneal
-        ):  # by the steps before this rollout: the first is learned from at the full rate, none at 0
+        if self.anneal:
+            # By the steps before this rollout: the first one is learned from at the full rate, none at 0.
             rate *= max(0.0, 1.0 - (self.steps - len(happened)) / self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -228,7 +228,7 @@ class PPO:
         metrics["loss/total"] = loss.detach()
 
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
         if self.guard.sound:
             self.optimizer.step()

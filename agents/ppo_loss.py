@@ -36,7 +36,7 @@ def ppo_loss(
     The advantages are normalised over the minibatch to mean 0 and standard deviation 1 (that of the minibatch
     itself, without Bessel's correction: a minibatch of one stays finite). The value loss is half the squared
     error; with ``clip_value`` it is the larger of that and of the error of a prediction kept within
-    ``clip_range`` of the old one. KL is estimated by ``mean(ratio - 1 - log ratio)``, which is never negative.
+    ``clip_range`` of the old one. KL is estimated by ``mean(ratio - 1 - log ratio)``, never negative.
 
     Source: Schulman et al., 2017 (arXiv 1707.06347), eq. 7 and 9; value clipping and the normalisation as in
     OpenAI Baselines; the KL estimate is Schulman's k3.

@@ -1,7 +1,7 @@
 """Advantages and returns for on-policy agents.
 
-Time index convention: ``v_tm1`` is the value of the observation acted on, ``r_t`` and ``discount_t`` belong to
-the transition that follows, ``v_t`` is the value of the observation the transition led to.
+Time index convention: ``v_tm1`` is the value of the observation acted on, ``r_t`` and ``discount_t`` belong
+to the transition that follows, ``v_t`` is the value of the observation the transition led to.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ def generalized_advantages(
 ) -> Tensor:
     """Generalised advantage estimation.
 
-    ``A_t = delta_t + discount_t lambda A_{t+1}`` with ``delta_t = r_t + discount_t v_t - v_tm1``, the sum ending
-    at every boundary. A terminated transition has ``discount_t = 0`` (nothing to bootstrap from); a truncated
-    one keeps its discount, so it bootstraps from ``v_t``, the value of its true final observation, and only the
-    sum stops.
+    ``A_t = delta_t + discount_t lambda A_{t+1}`` with ``delta_t = r_t + discount_t v_t - v_tm1``, the sum
+    ending at every boundary. A terminated transition has ``discount_t = 0`` (nothing to bootstrap from); a
+    truncated one keeps its discount, so it bootstraps from ``v_t``, the value of its true final observation,
+    and only the sum stops.
 
     Args:
         r_t: rewards, float [T, N] (T: time, N: environments).

@@ -89,8 +89,8 @@ class Rollout:
 
         Returns:
             All T N transitions in time-major order, views of the storage (use them before the next rollout
-            begins); and the indices, int64 [B], of those that happened: the others, invented by auto-reset, must
-            not be used.
+            begins); and the indices, int64 [B], of those that happened: the others, invented by auto-reset,
+            must not be used.
         """
         device = self.value.device
         self.value[self.num_steps] = final_value
@@ -107,9 +107,16 @@ class Rollout:
         )
         env = torch.arange(self.num_envs, device=device).expand(self.num_steps, -1)
         self.position = 0
-        fields = (self.observation, self.action, self.log_prob, self.value[:-1])
-        fields += (advantage, advantage + self.value[:-1], env)
-        batch = PPOBatch(*(field.reshape(-1, *field.shape[2:]) for field in fields))
+        grid = PPOBatch(
+            observation=self.observation,
+            action=self.action,
+            log_prob=self.log_prob,
+            value=self.value[:-1],
+            advantage=advantage,
+            return_=advantage + self.value[:-1],
+            env=env,
+        )
+        batch = PPOBatch(*(field.flatten(0, 1) for field in grid))
         happened = torch.from_numpy(np.flatnonzero(~self._invented))
         return batch, happened.to(device)
 

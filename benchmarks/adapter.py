@@ -3,8 +3,8 @@
     python benchmarks/adapter.py [--game Pong] [--num-envs 16] [--num-threads 1] [--rounds 30]
 
 Both play the same actions from the same seeds, in turns of 100 vector steps within one process, so that
-whatever else the machine does falls on both. The ratio is that of the medians over the turns. What bounds both
-is the emulator: one core makes a few thousand agent steps per second.
+whatever else the machine does falls on both. The ratio is that of the medians over the turns. What bounds
+both is the emulator: one core makes a few thousand agent steps per second.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def train(config: TrainConfig) -> int:
                 record=config.video,
                 should_stop=lambda: interrupts.requested,
             )
-            if interrupts.requested:
+            if len(games.returns) < config.eval_episodes:  # a signal came
                 return interrupts.exit_code
             result["evaluation"] = {"rule": agent.evaluation_rule, "protocol": config.protocol}
             result["evaluation"] |= summarize(games, config.env)

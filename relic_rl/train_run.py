@@ -19,9 +19,9 @@ from relic_rl.train_options import TrainConfig
 class Run:
     """Steps the environments and the agent together until the budget is spent or a signal comes.
 
-    What a checkpoint holds: the agent (networks, objective with its target, optimiser, generators, counters), recent
-    games and the seconds spent. Environments that can be restored (the toys) are; of the others the games in flight
-    start anew, and everything else continues exactly.
+    What a checkpoint holds: the agent (networks, objective with its target, optimiser, generators,
+    counters), recent games and the seconds spent. Environments that can be restored (the toys) are; of the
+    others the games in flight start anew, and everything else continues exactly.
 
     Args:
         config: the options.

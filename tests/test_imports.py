@@ -48,7 +48,7 @@ def room_of(module):
 
 
 def imports_of(module, source, modules):
-    """Modules that import statements name, relative ones resolved; ``from a import b`` is a.b if that is one."""
+    """Modules that import statements name, relative ones resolved; ``from a import b`` may name a.b."""
     is_package = any(other.startswith(f"{module}.") for other in modules)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -23,12 +23,13 @@ class NewRow(NamedTuple):
 class Accumulator:
     """Episodes in, sequence starts out; it holds no data.
 
-    Rows are numbered from 0 for ever, the same for all environments. A sequence is complete when its n extra rows
-    exist or its episode has ended. An episode of T transitions has the sequences that `SequenceLayout` describes, as
-    far as each adds a transition that the one before lacks: the last may be shorter than ``length``.
+    Rows are numbered from 0 for ever, the same for all environments. A sequence is complete when its n extra
+    rows exist or its episode has ended. An episode of T transitions has the sequences that `SequenceLayout`
+    describes, as far as each adds a transition that the one before lacks: the last may be shorter than
+    ``length``.
 
-    An episode that stops without an end (the run was resumed and games in flight were lost) is cut: its last row
-    counts as truncated.
+    An episode that stops without an end (the run was resumed and games in flight were lost) is cut: its last
+    row counts as truncated.
 
     Args:
         layout: lengths.
@@ -40,9 +41,14 @@ class Accumulator:
         self._layout = layout
         self._age = age.copy()
         self._ended = ended.copy()
+        self._open = True
         reach = layout.length + layout.n_step
         # A sequence that its episode's end completes starts fewer than `reach` rows before the end.
         self._back = np.arange(reach)
+
+    def close(self) -> None:
+        """The open episodes will not go on: the next row must be the first of an episode everywhere."""
+        self._open = False
 
     def add(self, position: int, invented: NDArray[np.bool_], ended: NDArray[np.bool_]) -> NewRow:
         """Take in row ``position``.
@@ -56,12 +62,13 @@ class Accumulator:
             ReplayError: an episode goes on after its end, or begins without a first row.
         """
         layout = self._layout
-        lost = ~invented & (self._ended | (self._age < 0))
+        lost = ~invented & (self._ended | (self._age < 0) | (not self._open))
         if lost.any():
             raise ReplayError(
-                f"environment {int(np.flatnonzero(lost)[0])} went on without a first observation: after an episode's end, "
-                "and at the start, a step must be marked as invented"
+                f"environment {int(np.flatnonzero(lost)[0])} went on without a first observation: "
+                "after an episode's end, and at the start, a step must be marked as invented"
             )
+        self._open = True
         interrupted = invented & ~self._ended & (self._age >= 0)
         cut_env, cut_start = self._at_end(np.flatnonzero(interrupted), position - 1)
         self._age = np.where(invented, 0, self._age + 1).astype(np.int32)

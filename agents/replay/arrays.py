@@ -38,8 +38,8 @@ def allocate(specs: Mapping[str, ArraySpec], directory: Path | None) -> Arrays:
     """Arrays of zeros, in memory, or mapped from new files in ``directory``.
 
     Raises:
-        OSError: the disk cannot hold the files. Their space is reserved here, since a disk that fills up later kills
-            a process that writes through a mapping.
+        OSError: the disk cannot hold the files. Their space is reserved here, since a disk that fills up
+            later kills a process that writes through a mapping.
     """
     if directory is None:
         return {name: np.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}
@@ -65,7 +65,10 @@ def load_arrays(specs: Mapping[str, ArraySpec], directory: Path, *, mapped: bool
     for name, spec in specs.items():
         path = array_path(directory, name)
         try:
-            array = np.load(path, mmap_mode="r+" if mapped else None, allow_pickle=False)
+            # Reading first: a file that is too short would be extended, not refused, by opening it for writing.
+            array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+            if mapped:
+                array = np.load(path, mmap_mode="r+", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ReplayError(f"replay {path} cannot be read ({error}): delete {directory}") from error
         if array.shape != spec.shape or array.dtype != spec.dtype:

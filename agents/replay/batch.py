@@ -12,8 +12,9 @@ class SequenceBatch(NamedTuple):
     """B sequences, time first (T = burn_in + length + n_step: rows, S: stack, D: units of the LSTM).
 
     Row t holds an observation and what led to it: the transition into row t + 1 left row t with the action
-    ``action_tm1[t + 1]`` and brought ``reward_t[t + 1]``. Trained are the transitions out of the rows burn_in to
-    burn_in + length - 1. Rows that the episode does not have repeat its first or last one and are not ``valid``.
+    ``action_tm1[t + 1]`` and brought ``reward_t[t + 1]``. Trained are the transitions out of the rows burn_in
+    to burn_in + length - 1. Rows that the episode does not have repeat its first or last one and are not
+    ``valid``.
     """
 
     frames: Tensor  # uint8 [S - 1 + T, B, C, H, W], single frames; `stack_frames` makes the T observations
@@ -28,6 +29,13 @@ class SequenceBatch(NamedTuple):
     state: Tensor  # float32 [2, B, D], (h, c) with which row ``begin`` is read
     weight: Tensor  # float32 [B], importance weights
     sequence: Tensor  # int64 [B], identity, for `SequenceReplay.update_priorities`
+
+
+class Observations(NamedTuple):
+    """Single observations (B: batch)."""
+
+    images: Tensor  # uint8 [B, S * C, H, W]
+    group: Tensor  # int64 [B], equal for observations of one episode, and only for these
 
 
 def to_device(batch: SequenceBatch, device: torch.device) -> SequenceBatch:

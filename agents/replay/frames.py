@@ -1,7 +1,7 @@
 """Where single frames lie: as they are, or losslessly compressed into a fixed number of bytes.
 
-Rows are numbered from 0 for ever (t); row t of every environment is written at the same time. Only the newest rows
-are kept, and `make_room` says from which number on.
+Rows are numbered from 0 for ever (t); row t of every environment is written at the same time. Only the newest
+rows are kept, and `make_room` says from which number on.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class RawFrames:
 class CompressedFrames:
     """Frames compressed one by one with zlib, in a ring of bytes; how many rows fit depends on the frames.
 
-    Positions in the ring are numbered from 0 for ever, like rows: the frame at byte p of ``size`` s lies in the
-    ring's bytes p % budget to p % budget + s, and is whole as long as nothing beyond p + budget has been written.
-    A frame that does not shrink is stored as it is.
+    Positions in the ring are numbered from 0 for ever, like rows: the frame at byte p of ``size`` s lies in
+    the ring's bytes p % budget to p % budget + s, and is whole as long as nothing beyond p + budget has been
+    written. A frame that does not shrink is stored as it is.
     """
 
     def __init__(self, arrays: Arrays, level: int = 1) -> None:
@@ -87,7 +87,7 @@ class CompressedFrames:
     def make_room(self, position: int, oldest: int, frames: NDArray[np.uint8]) -> int:
         """See `FrameStore`."""
         rows, budget = len(self._begin), len(self._ring)
-        packed = [zlib.compress(frame, self._level) for frame in frames]
+        packed = [zlib.compress(frame.data, self._level) for frame in frames]
         self._waiting = [
             p if len(p) < frames.shape[1] else f.tobytes() for p, f in zip(packed, frames, strict=True)
         ]
@@ -122,7 +122,7 @@ class CompressedFrames:
             piece = self._ring[b:e]
             if e - b < frame_bytes:
                 try:
-                    piece = np.frombuffer(zlib.decompress(piece), dtype=np.uint8)
+                    piece = np.frombuffer(zlib.decompress(piece.data), dtype=np.uint8)
                 except zlib.error as error:
                     raise ReplayError(
                         f"a compressed frame of the replay is damaged ({error}): delete it"

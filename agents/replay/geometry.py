@@ -24,13 +24,14 @@ class ReplayGeometry:
     Args:
         num_envs: N.
         observation_shape: (S * C, H, W) of the uint8 observations.
-        capacity: observations kept, summed over environments, rounded up to whole rows. An episode of n transitions
-            has n + 1 observations.
-        stack: S, frames of C channels each, stacked along the channels, oldest first; 1 for images that are no stacks.
+        capacity: observations kept, summed over environments, rounded up to whole rows. An episode of n
+            transitions has n + 1 observations.
+        stack: S, frames of C channels each, stacked along the channels, oldest first; 1 for images that are
+            no stacks.
         state_size: D, units of the LSTM; 0 for none.
         layout: lengths of sequences.
-        compressed_bytes: compress frames losslessly into this many bytes in all; rows that no longer fit are given up
-            before ``capacity`` is reached. None = store them as they are.
+        compressed_bytes: compress frames losslessly into this many bytes in all; rows that no longer fit are
+            given up before ``capacity`` is reached. None = store them as they are.
 
     Raises:
         ReplayError: an argument is out of range.
@@ -55,13 +56,13 @@ class ReplayGeometry:
             )
         if self.rows < self.least_rows:
             raise ReplayError(
-                f"a replay of {self.capacity} observations cannot hold one sequence of each of {self.num_envs} "
-                f"environments: give a capacity of at least {self.least_rows * self.num_envs}"
+                f"a replay of {self.capacity} observations cannot hold one sequence of each of "
+                f"{self.num_envs} environments: give a capacity of at least {self.least_rows * self.num_envs}"
             )
         if self.compressed_bytes is not None and self.compressed_bytes < self.least_compressed_bytes:
             raise ReplayError(
-                f"{self.compressed_bytes} bytes for compressed frames may not hold one sequence of each environment: "
-                f"give at least {self.least_compressed_bytes}"
+                f"{self.compressed_bytes} bytes for compressed frames may not hold one sequence of each "
+                f"environment: give at least {self.least_compressed_bytes}"
             )
 
     @property
@@ -85,8 +86,8 @@ class ReplayGeometry:
     def margin(self) -> int:
         """Rows before a sequence's first trained one that must still be there for it to be drawn.
 
-        These are its burn-in, and before that the frames of the first stack or, if that is more, the rows whose states
-        share a place with the state it starts from.
+        These are its burn-in, and before that the frames of the first stack or, if that is more, the rows
+        whose states share a place with the state it starts from.
         """
         return self.layout.burn_in + max(self.stack, self.layout.spacing) - 1
 

@@ -1,6 +1,7 @@
 """How sequences lie along an episode.
 
-Source: Kapturowski et al., 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning", sec. 2.3.
+Source: Kapturowski et al., 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning",
+sec. 2.3.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from agents.replay.errors import ReplayError
 class SequenceLayout:
     """Lengths in agent steps; the defaults are the paper's.
 
-    Sequence j of an episode trains on the transitions that leave the observations ``j * stride`` to
-    ``j * stride + length - 1``. It is preceded by up to ``burn_in`` observations that only prepare the LSTM and
+    Sequence j of an episode trains on the transitions that leave the observations ``j * stride`` to ``j *
+    stride + length - 1``. It is preceded by up to ``burn_in`` observations that only prepare the LSTM and
     followed by ``n_step`` observations, shared with its successor, that the targets of its last steps need.
 
     Args:
@@ -42,7 +43,8 @@ class SequenceLayout:
             )
         if self.burn_in < 0 or self.n_step < 1:
             raise ReplayError(
-                f"burn-in is {self.burn_in} and n is {self.n_step}: give a burn-in of at least 0, n of at least 1"
+                f"burn-in is {self.burn_in} and n is {self.n_step}: "
+                "give a burn-in of at least 0, n of at least 1"
             )
 
     @property
@@ -59,7 +61,7 @@ class SequenceLayout:
     def spacing(self) -> int:
         """Burn-ins start at ages (steps since the episode's start) that are multiples of this.
 
-        Sequences start at multiples of ``stride``, and a burn-in covers ``burn_in`` steps or, near the episode's
-        start, a multiple of ``stride``.
+        Sequences start at multiples of ``stride``, and a burn-in covers ``burn_in`` steps or, near the
+        episode's start, a multiple of ``stride``.
         """
         return math.gcd(self.burn_in, self.stride)

@@ -37,9 +37,9 @@ class ReplayMemory(NamedTuple):
         """One line for the user."""
         where = "in memory" if self.directory is None else f"on disk in {self.directory}"
         return (
-            f"replay of up to {self.rows:,} observations needs {self.total / _GIB:.2f} GiB {where} ({self.total:,} "
-            f"bytes: frames {self.frames:,}, fields {self.fields:,}, LSTM states {self.states:,}, "
-            f"priorities {self.priorities + self.tree:,})"
+            f"replay of up to {self.rows:,} observations needs {self.total / _GIB:.2f} GiB {where} "
+            f"({self.total:,} bytes: frames {self.frames:,}, fields {self.fields:,}, "
+            f"LSTM states {self.states:,}, priorities {self.priorities + self.tree:,})"
         )
 
     def check(self) -> None:
@@ -52,20 +52,21 @@ class ReplayMemory(NamedTuple):
         free = available_memory()
         if free is not None and in_memory > free:
             raise ReplayError(
-                f"the replay needs {in_memory / _GIB:.2f} GiB of memory, {free / _GIB:.2f} GiB are available: lower "
-                "its capacity, compress it, or keep it on disk"
+                f"the replay needs {in_memory / _GIB:.2f} GiB of memory, {free / _GIB:.2f} GiB are left: "
+                "lower its capacity, compress it, or keep it on disk"
             )
         if self.directory is not None:
             free = shutil.disk_usage(_existing(self.directory)).free
             if self.stored > free:
                 raise ReplayError(
-                    f"the replay needs {self.stored / _GIB:.2f} GiB in {self.directory}, {free / _GIB:.2f} GiB are free: "
-                    "lower its capacity, compress it, or choose another disk"
+                    f"the replay needs {self.stored / _GIB:.2f} GiB in {self.directory}, "
+                    f"{free / _GIB:.2f} GiB are free: lower its capacity, compress it, or choose another disk"
                 )
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that this process can still fill without swapping, the container's limit included; None = unknown.
+    """Bytes that this process can still fill without swapping, the container's limit included; None =
+    unknown.
 
     Args:
         root: where proc/ and sys/ are looked up.

@@ -1,15 +1,15 @@
 """Prioritised sequence replay: every frame is stored once, whatever the stack and the overlap.
 
-Source: Kapturowski et al., 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning" (R2D2), sec. 2.3.
+Source: Kapturowski et al., 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning",
+sec. 2.3.
 
-Departures: one ring of rows per environment, all written in step, in place of a table of copied sequences; see
-`agents.replay.sampler` for the priority of new sequences.
+Departures: one ring of rows per environment, all written in step, in place of a table of copied sequences;
+for the priority of new sequences see `agents.replay.sampler`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,33 +19,27 @@ from torch import Tensor
 from agents.replay import persistence
 from agents.replay.accumulator import Accumulator
 from agents.replay.arrays import Arrays, allocate
-from agents.replay.batch import SequenceBatch
+from agents.replay.batch import Observations, SequenceBatch
 from agents.replay.errors import ReplayError
 from agents.replay.geometry import ReplayGeometry
+from agents.replay.reader import read_observations, read_sequences
 from agents.replay.sampler import PrioritizedSampler
 from agents.replay.storage import ENDS_EPISODE, ENDS_RETURN, NO_ACTION, Storage
 from envs.types import EnvStep
 
 
-class Observations(NamedTuple):
-    """Single observations (B: batch)."""
-
-    images: Tensor  # uint8 [B, S * C, H, W]
-    group: Tensor  # int64 [B], equal for observations of one episode, and only for these
-
-
 class SequenceReplay:
     """Takes vector steps, gives batches of sequences.
 
-    Each vector step is one row: the newest frame of every environment with the action, reward and flags of the
-    transition that led to it. A sequence is known by its first trained row, and every place a row may lie in has its
-    leaf in the sum tree. Rows are numbered for ever, so the number also tells whether a sequence's data are still
-    there. A sequence is given up when one of the rows it reads is about to be overwritten.
+    Each vector step is one row: the newest frame of every environment with the action, reward and flags of
+    the transition that led to it. A sequence is known by its first trained row, and every place a row may lie
+    in has its leaf in the sum tree. Rows are numbered for ever, so the number also tells whether a sequence's
+    data are still there. A sequence is given up when one of the rows it reads is about to be overwritten.
 
     Args:
         geometry: what is stored, and how much of it.
-        directory: keep the arrays on disk, in this folder, from where `load` opens them again; what was in it is
-            overwritten. None = in memory.
+        directory: keep the arrays on disk, in this folder, from where `load` opens them again; what was in it
+            is overwritten. None = in memory.
         priority_exponent: alpha in P(i) = p_i^alpha / sum_k p_k^alpha.
         importance_exponent: beta in w_i = (P(i))^-beta / max_j w_j.
         pin_memory: hand out frames in pinned memory, for faster copies to a GPU.
@@ -66,7 +60,14 @@ class SequenceReplay:
     ) -> None:
         geometry.memory(directory).check()
         arrays = allocate(geometry.flat_specs(), directory)
-        self._attach(geometry, arrays, directory, priority_exponent, importance_exponent, pin_memory)
+        self._attach(
+            geometry,
+            arrays,
+            directory,
+            priority_exponent=priority_exponent,
+            importance_exponent=importance_exponent,
+            pin_memory=pin_memory,
+        )
         if directory is not None:
             self.save(directory)  # from now on the folder can be opened again, even after a kill
 
@@ -83,8 +84,8 @@ class SequenceReplay:
     ) -> SequenceReplay:
         """A replay saved in ``directory``, checked.
 
-        A replay kept on disk may hold more rows than when `save` was last called: its process was killed. They are
-        kept, and the episodes that were open count as interrupted.
+        A replay kept on disk may hold more rows than when `save` was last called: its process was killed.
+        They are kept, and the episodes that were open count as interrupted.
 
         Args:
             directory: where it was saved.
@@ -102,7 +103,15 @@ class SequenceReplay:
         arrays, summary = persistence.read(directory, geometry, mapped=mapped)
         replay = cls.__new__(cls)
         home = directory if mapped else None
-        replay._attach(geometry, arrays, home, priority_exponent, importance_exponent, pin_memory)
+        replay._attach(
+            geometry,
+            arrays,
+            home,
+            priority_exponent=priority_exponent,
+            importance_exponent=importance_exponent,
+            pin_memory=pin_memory,
+        )
+        replay._forget(max(0, replay.position - geometry.rows), replay._horizon())
         try:
             replay.self_check(summary if replay.position == summary.position else None)
         except ReplayError as error:
@@ -110,7 +119,7 @@ class SequenceReplay:
                 f"replay {directory} is damaged: {error}; delete it to start with an empty one"
             ) from error
         if replay.position != summary.position:
-            replay._interrupt()
+            replay._accumulator.close()
         return replay
 
     def _attach(
@@ -118,6 +127,7 @@ class SequenceReplay:
         geometry: ReplayGeometry,
         arrays: Arrays,
         directory: Path | None,
+        *,
         priority_exponent: float,
         importance_exponent: float,
         pin_memory: bool,
@@ -167,12 +177,13 @@ class SequenceReplay:
         Args:
             step: what the environments returned.
             action: integers [N], the actions that led to it; ignored where the step is invented.
-            state: float32 [2, N, D], the LSTM's (h, c) with which the network reads ``step``, on any device; None if D
-                is 0.
+            state: float32 [2, N, D], the LSTM's (h, c) with which the network reads ``step``, on any device;
+                None if D is 0.
             ends_return: bool [N], nothing to bootstrap from at this step; None means ``step.terminated``.
 
         Raises:
-            ReplayError: the step does not follow the one before, or its observations are not what the geometry says.
+            ReplayError: the step does not follow the one before, or its observations are not what the
+                geometry says.
         """
         geometry, storage = self.geometry, self._storage
         frames = self._newest_frames(step)
@@ -205,7 +216,8 @@ class SequenceReplay:
         images = step.observation
         if images.shape != expected or images.dtype != np.uint8:
             raise ReplayError(
-                f"observations are {images.dtype} {list(images.shape)}, the replay was made for uint8 {list(expected)}"
+                f"observations are {images.dtype} {list(images.shape)}, "
+                f"the replay was made for uint8 {list(expected)}"
             )
         channels = geometry.frame_shape[0]
         first = images[step.invented].reshape(-1, geometry.stack, *geometry.frame_shape)
@@ -228,14 +240,96 @@ class SequenceReplay:
             row = np.repeat(np.arange(begin, end), self.geometry.num_envs)
             self._sampler.remove(self._leaf(row, np.tile(np.arange(self.geometry.num_envs), end - begin)))
 
-    def _interrupt(self) -> None:
-        """Let all open episodes end with their last rows; a process that was killed left them so."""
-        storage = self._storage
-        if storage.position:
-            last = (storage.position - 1) % storage.rows
-            # The next row must be the first of an episode: the accumulator then completes what is open.
-            storage.age[last], storage.flags[last]
-
     def _leaf(self, start: NDArray[np.int64], env: NDArray[np.int64]) -> NDArray[np.int64]:
         """Leaves of the sequences that start in rows [K] of environments [K]."""
         return (start % self.geometry.rows) * self.geometry.num_envs + env
+
+    # ------------------------------------------------------------------ reading
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> SequenceBatch:
+        """Draw B sequences in proportion to their priorities, with replacement.
+
+        Raises:
+            ReplayError: there is no sequence yet.
+        """
+        draw = self._sampler.draw(batch_size, rng)
+        start, env = self._start(draw.leaf)
+        sequence = start * self.geometry.num_envs + env
+        batch = read_sequences(self._storage, self.geometry, start, env, pin_memory=self._pin_memory)
+        return batch._replace(weight=torch.from_numpy(draw.weight), sequence=torch.from_numpy(sequence))
+
+    def update_priorities(self, sequence: Tensor, priority: Tensor) -> None:
+        """Set the priorities of sequences [B], floats [B]; those that are gone by now are passed over.
+
+        Raises:
+            ReplayError: a priority is negative or not finite.
+        """
+        start, env = np.divmod(sequence.cpu().numpy(), self.geometry.num_envs)
+        leaf = self._leaf(start, env)
+        # A younger sequence may have taken the place of the one that was drawn.
+        same = self._start(leaf)[0] == start
+        self._sampler.update(leaf[same], priority.detach().double().cpu().numpy()[same])
+
+    def sample_observations(self, batch_size: int, rng: np.random.Generator) -> Observations:
+        """Draw B observations uniformly, with replacement, from all that are there.
+
+        Raises:
+            ReplayError: the replay is empty.
+        """
+        # The oldest rows have lost frames of their stacks.
+        oldest = self._storage.oldest
+        begin = oldest + self.geometry.stack - 1 if oldest else 0
+        if begin >= self.position:
+            raise ReplayError("the replay is empty: add steps before sampling")
+        row = rng.integers(begin, self.position, batch_size)
+        env = rng.integers(0, self.geometry.num_envs, batch_size)
+        return read_observations(self._storage, self.geometry, row, env)
+
+    def _start(self, leaf: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First trained rows [K] and environments [K] that leaves [K] stand for at present."""
+        slot, env = np.divmod(leaf, self.geometry.num_envs)
+        return self._storage.row_in(slot), env
+
+    # ------------------------------------------------------------------- saving
+
+    def save(self, directory: Path) -> None:
+        """Save everything in ``directory``; a replay kept there already is only flushed.
+
+        Raises:
+            OSError: disk full or unwritable.
+        """
+        home = self._directory is not None and directory.resolve() == self._directory.resolve()
+        persistence.write(directory, self.geometry, self._arrays, self.summary(), mapped=home)
+
+    def summary(self) -> persistence.Summary:
+        """Counts and the sum of priorities."""
+        return persistence.Summary(
+            self.position, self._storage.oldest, self.num_sequences, self._sampler.tree.total
+        )
+
+    def self_check(self, expected: persistence.Summary | None = None) -> None:
+        """Check every row, state, age, sequence and priority.
+
+        Args:
+            expected: counts and sum of priorities that must be found, if known.
+
+        Raises:
+            ReplayError: the first thing that is wrong.
+        """
+        self._storage.verify(self.geometry.frame_bytes)
+        leaves = self._sampler.tree.leaves
+        if not (np.isfinite(leaves) & (leaves >= 0)).all():
+            raise ReplayError("a priority is negative or not finite")
+        leaf = np.flatnonzero(leaves)
+        start, env = self._start(leaf)
+        age = self._storage.age[start % self.geometry.rows, env]
+        if (start < self._horizon()).any() or (age % self.geometry.layout.stride != 0).any():
+            raise ReplayError("a sequence begins where none can")
+        sums = leaves.sum(), self._sampler.tree.total
+        if not np.isclose(*sums, rtol=1e-9):
+            raise ReplayError(f"the sum tree says {sums[1]}, its leaves sum up to {sums[0]}")
+        found = self.summary()
+        if expected is not None and (
+            found[:3] != expected[:3] or not np.isclose(found.priority, expected.priority, rtol=1e-9)
+        ):
+            raise ReplayError(f"it holds {found}, but was saved with {expected}")

@@ -1,10 +1,10 @@
 """Draws sequences in proportion to their priorities.
 
-Source: Schaul et al., 2016, "Prioritized Experience Replay" (arXiv 1511.05952), sec. 3.3 (proportional variant) and 3.4;
-exponents of Kapturowski et al., 2019.
+Source: Schaul et al., 2016, "Prioritized Experience Replay" (arXiv 1511.05952), sec. 3.3 (proportional)
+and 3.4; the exponents are those of Kapturowski et al., 2019.
 
-Departures: a new sequence enters with the largest priority seen so far, as in Schaul et al.; the actors of R2D2 compute
-one from their own Q-values.
+Departures: a new sequence enters with the largest priority seen so far, as in Schaul et al.; the actors of
+R2D2 compute one from their own Q-values.
 """
 
 from __future__ import annotations

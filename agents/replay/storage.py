@@ -1,11 +1,11 @@
 """Rows of observations and small fields, each stored once, in a ring over time.
 
-A row is what one vector step brought: the newest frame of every environment, and the action, reward and end flags of
-the transition that led to it. Stacks of frames are rebuilt when read; at an episode's start its first frame is
-repeated. Rows are numbered from 0 for ever (t); row t lies in slot t % L of L.
+A row is what one vector step brought: the newest frame of every environment, and the action, reward and end
+flags of the transition that led to it. Stacks of frames are rebuilt when read; at an episode's start its
+first frame is repeated. Rows are numbered from 0 for ever (t); row t lies in slot t % L of L.
 
-Every row carries a checksum, written before the row counts as present, so that a mapped storage can be opened again
-after its process was killed: then only the slot about to be reused may hold anything half written.
+Every row carries a checksum, written before the row counts as present, so that a mapped storage can be opened
+again after its process was killed: then only the slot about to be reused may hold anything half written.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ class Storage:
     Args:
         arrays: of `Storage.specs`, zeros or restored; written in place.
         layout: lengths of sequences, which fix where LSTM states are kept.
-        stack: S, frames of an observation.
         compressed: the frames are compressed.
     """
 
-    def __init__(self, arrays: Arrays, layout: SequenceLayout, stack: int, *, compressed: bool) -> None:
+    def __init__(self, arrays: Arrays, layout: SequenceLayout, *, compressed: bool) -> None:
         self.action: NDArray[np.int16] = np.asarray(arrays["action"])
         self.reward: NDArray[np.float32] = np.asarray(arrays["reward"])
         self.flags: NDArray[np.uint8] = np.asarray(arrays["flags"])
@@ -46,7 +45,6 @@ class Storage:
         self._window: NDArray[np.int64] = np.asarray(arrays["window"])
         self._frames: FrameStore = CompressedFrames(arrays) if compressed else RawFrames(arrays)
         self._spacing = layout.spacing
-        self.stack = stack
         self.rows, self.num_envs = self.action.shape
 
     @staticmethod
@@ -124,7 +122,7 @@ class Storage:
         self._checksum[slot] = checksum(frames) + self._small_checksum(slot)
         self._window[0] += 1
 
-    def cut(self, env: NDArray[np.int64]) -> None:
+    def end_episodes(self, env: NDArray[np.int64]) -> None:
         """Let the last row end the episodes of environments [K]."""
         slot = (self.position - 1) % self.rows
         frames_only = self._checksum[slot, env] - self._small_checksum(slot)[env]
@@ -142,17 +140,20 @@ class Storage:
 
     # ----------------------------------------------------------------- reading
 
-    def newest_row(self, slot: NDArray[np.int64]) -> NDArray[np.int64]:
+    def row_in(self, slot: NDArray[np.int64]) -> NDArray[np.int64]:
         """Numbers of the rows that lie in slots."""
         last = self.position - 1
-        return last - (last - slot) % self.rows
+        row: NDArray[np.int64] = last - (last - slot) % self.rows
+        return row
 
     def frames(self, row: NDArray[np.int64], env: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """Fill ``out`` [K, F] with the newest frames of rows [K] of environments [K]."""
         self._frames.read(row, env, out)
 
     def state(self, row: NDArray[np.int64], env: NDArray[np.int64]) -> NDArray[np.float32]:
-        """LSTM states with which environments [K] read rows [K], float32 [2, K, D]; zeros at an episode's start."""
+        """LSTM states with which environments [K] read rows [K], float32 [2, K, D]; zeros at an episode's
+        start.
+        """
         slot = row % self.rows
         state = self._state[slot // self._spacing, env]
         state[self.age[slot, env] == 0] = 0.0

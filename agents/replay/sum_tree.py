@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class SumTree:
     """Sums of pairs, of pairs of pairs, and so on, above an array of leaves.
 
-    An inner node is always recomputed from its two children, never adjusted by a difference, so rounding errors do not
-    pile up over millions of updates.
+    An inner node is always recomputed from its two children, never adjusted by a difference, so rounding
+    errors do not pile up over millions of updates.
 
     Args:
         leaves: float64 [`padded(count)`], non-negative; owned by the caller, written only through ``set``.
@@ -78,7 +78,9 @@ def padded(count: int) -> int:
 
 
 def inner_sizes(leaves: int) -> list[int]:
-    """Nodes of each level above ``leaves`` leaves; every level but the root's is even, so that nodes pair up."""
+    """Nodes of each level above ``leaves`` leaves; every level but the root's is even, so that nodes pair
+    up.
+    """
     sizes: list[int] = []
     while leaves > 1:
         leaves //= 2

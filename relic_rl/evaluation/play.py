@@ -19,9 +19,7 @@ class Games(NamedTuple):
 
     returns: list[float]  # raw scores
     lengths: list[int]  # agent steps
-    frames: (
-        np.ndarray | None
-    )  # uint8 [T, H, W]: the newest frame of each observation of the first game, if recorded
+    frames: np.ndarray | None  # uint8 [T, H, W]: the first game, the newest frame of each observation
 
 
 def play_games(
@@ -42,7 +40,7 @@ def play_games(
         env: a fresh vector environment; it is reset here.
         policy: chooses the actions.
         num_games: G; environment i plays ``G // N`` games, the first ``G % N`` environments one more.
-        record: keep the newest frame of every observation of environment 0's first game, the final one included.
+        record: keep the newest frame of every observation of environment 0's first game, the last included.
         max_recorded_steps: length limit of the recording, observations.
         should_stop: asked after every step; when it says yes the games finished so far are returned.
 
@@ -77,11 +75,12 @@ def summarize(games: Games, env_id: str) -> dict[str, Any]:
 
     Args:
         games: at least one.
-        env_id: for Atari's 57 games the human-normalised mean is given too, and scores that the game's rules make
-            impossible are counted.
+        env_id: for Atari's 57 games the human-normalised mean is given too, and scores that the game's rules
+            make impossible are counted.
 
     Returns:
-        Plain Python values: number of games, mean, median, standard deviation (of the sample), extremes, every score.
+        Plain Python values: number of games, mean, median, standard deviation (of the sample), extremes,
+        every score.
     """
     scores = np.asarray(games.returns)
     summary: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""THE core loss module: RELIC, InfoNCE, NT-Xent, BYOL, CURL, AMDIM and the divergences. Pure functions of tensors."""
+"""The losses: RELIC, InfoNCE, NT-Xent, BYOL, CURL, AMDIM and the divergences, pure functions of tensors."""
 
 from relic_rl.losses.amdim import amdim_nce_loss
 from relic_rl.losses.byol import byol_loss

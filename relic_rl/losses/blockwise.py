@@ -1,8 +1,10 @@
-"""The loss a block of anchors at a time: no [N, M] matrix is ever alive, and the gradient is formed on the way.
+"""The loss a block of anchors at a time: no [N, M] matrix is ever alive, and the gradient is formed on the
+way.
 
-Per block the logits of all interventions are one buffer [I, block, M]. Tiles of it small enough for a processor's cache
-are turned from logits into the gradient with respect to those logits, in place; matrix products then carry the block's
-gradient to the online rows and to the targets. A value with its gradient so costs each logit once.
+Per block the logits of all interventions are one buffer [I, block, M]. Tiles of it small enough for a
+processor's cache are turned from logits into the gradient with respect to those logits, in place; matrix
+products then carry the block's gradient to the online rows and to the targets. A value with its gradient so
+costs each logit once.
 
 Departures: none from the dense form in value and gradient; second derivatives are not offered.
 """
@@ -19,7 +21,7 @@ from relic_rl.losses.divergences import Divergence
 from relic_rl.losses.invariance import StopGradient
 from relic_rl.losses.products import multiply
 from relic_rl.losses.terms import Terms
-from relic_rl.losses.tiles import Weights, make_tile
+from relic_rl.losses.tiles import TileEvaluator, Weights
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def blockwise_relic(online: Sequence[Tensor], target: Sequence[Tensor], plan: Pl
     """
     tensors = [*online, *target]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        outputs: tuple[Tensor, ...] = _BlockwiseRelic.apply(plan, len(online), *tensors)
+        outputs: tuple[Tensor, ...] = _BlockwiseRelic.apply(plan, len(online), *tensors)  # type: ignore[no-untyped-call]
         return outputs
     terms, _ = evaluate(online, target, plan, None, [False] * len(tensors))
     return _total(terms, plan.alpha), *terms
@@ -61,7 +63,8 @@ def blockwise_relic(online: Sequence[Tensor], target: Sequence[Tensor], plan: Pl
 class _BlockwiseRelic(torch.autograd.Function):
     """Forms the gradient of the total in the forward pass; backward only scales it.
 
-    A caller who differentiates `contrastive` or `invariance` by itself pays for a second pass over the blocks.
+    A caller who differentiates `contrastive` or `invariance` by itself pays for a second pass over the
+    blocks.
     """
 
     @staticmethod
@@ -75,11 +78,13 @@ class _BlockwiseRelic(torch.autograd.Function):
         return _total(terms, plan.alpha), *terms
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Tensor | None, ...]:
         of_total, of_contrastive, of_invariance, _ = slopes
         num = len(ctx.saved_tensors) // 2
         tensors, gradients = ctx.saved_tensors[:num], ctx.saved_tensors[num:]
+        if all(slope is None for slope in slopes[:3]):
+            return (None,) * (2 + num)
         if of_contrastive is None and of_invariance is None:
             return None, None, *(None if gradient is None else gradient * of_total for gradient in gradients)
         total, contrastive, invariance = (0.0 if slope is None else slope.item() for slope in slopes[:3])
@@ -94,9 +99,13 @@ def _total(terms: Terms, alpha: float) -> Tensor:
     return terms.contrastive + alpha * terms.invariance if alpha != 0 else terms.contrastive.clone()
 
 
-@torch.no_grad()  # type: ignore[untyped-decorator]
+@torch.no_grad()
 def evaluate(
-    online: Sequence[Tensor], target: Sequence[Tensor], plan: Plan, weights: Weights | None, wanted: Sequence[bool]
+    online: Sequence[Tensor],
+    target: Sequence[Tensor],
+    plan: Plan,
+    weights: Weights | None,
+    wanted: Sequence[bool],
 ) -> tuple[Terms, Gradients]:
     """Means of the terms over the anchors, and the gradient of their weighted sum.
 
@@ -108,18 +117,20 @@ def evaluate(
         wanted: for each tensor, online then target, whether its gradient is.
     """
     num_rows, num_columns = len(online[0]), len(target[0])
-    zeros = [torch.zeros_like(x) if want else None for x, want in zip([*online, *target], wanted, strict=True)]
+    zeros = [
+        torch.zeros_like(x) if want else None for x, want in zip([*online, *target], wanted, strict=True)
+    ]
     gradients = Gradients(zeros[: len(online)], zeros[len(online) :])
     per_anchor = Terms(*online[0].new_empty(len(Terms._fields), num_rows))
     per_row = None if weights is None else Weights(*(weight / num_rows for weight in weights))
 
     buffer = online[0].new_empty(len(plan.pairs), min(plan.block_size, num_rows), num_columns)
     tile_rows = _tile_rows(buffer)
-    tile = make_tile(plan.divergence, plan.stop_gradient, buffer[:, :tile_rows])
+    tile = TileEvaluator(plan.divergence, plan.stop_gradient, buffer[:, :tile_rows])
     for block in _slices(0, num_rows, plan.block_size):
         logits = buffer[:, : block.stop - block.start]
-        for pair_logits, (l, k) in zip(logits, plan.pairs, strict=True):
-            multiply(online[l][block], target[k].T, plan.product_dtype, out=pair_logits)
+        for pair_logits, (left, right) in zip(logits, plan.pairs, strict=True):
+            multiply(online[left][block], target[right].T, plan.product_dtype, out=pair_logits)
         for rows in _slices(block.start, block.stop, tile_rows):
             tile_logits = logits[:, rows.start - block.start : rows.stop - block.start]
             positive = plan.candidates.positive(rows, logits.device)
@@ -130,12 +141,14 @@ def evaluate(
                 column[rows] = term
         if weights is None:
             continue
-        for slope, (l, k) in zip(logits, plan.pairs, strict=True):  # the logits are their gradient by now
-            grad_u, grad_v = gradients.online[l], gradients.target[k]
+        for slope, (left, right) in zip(
+            logits, plan.pairs, strict=True
+        ):  # the logits are their gradient by now
+            grad_u, grad_v = gradients.online[left], gradients.target[right]
             if grad_u is not None:
-                multiply(slope, target[k], plan.product_dtype, out=grad_u[block], accumulate=True)
+                multiply(slope, target[right], plan.product_dtype, out=grad_u[block], accumulate=True)
             if grad_v is not None:
-                multiply(slope.T, online[l][block], plan.product_dtype, out=grad_v, accumulate=True)
+                multiply(slope.T, online[left][block], plan.product_dtype, out=grad_v, accumulate=True)
     return Terms(*(column.mean() for column in per_anchor)), gradients
 
 
@@ -145,7 +158,7 @@ def _slices(start: int, stop: int, size: int) -> list[slice]:
 
 
 def _tile_rows(buffer: Tensor) -> int:
-    """Rows of a tile: what fits in the cache of a CPU's cores; on a GPU the whole block, for fewer and larger kernels."""
+    """Rows of a tile: what fits in the caches of a CPU; on a GPU the whole block, for fewer kernels."""
     num_pairs, block_rows, num_columns = buffer.shape
     if buffer.device.type != "cpu":
         return block_rows

@@ -1,7 +1,7 @@
 """Contrast sets: which columns of the logits an anchor is compared with, and where its positive is.
 
-Sources: RELIC (arXiv 2010.07922), whose contrast set has M points; ReLICv2 (arXiv 2201.05119), which subsamples the
-negatives of each anchor; groups, for frames of one trajectory, are this project's own.
+Sources: RELIC (arXiv 2010.07922), whose contrast set has M points; ReLICv2 (arXiv 2201.05119), which
+subsamples the negatives of each anchor; groups, for frames of one trajectory, are this project's own.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 EXCLUDED_LOGIT = -1e30
-"""Logit of a candidate that is left out. Its probability is exactly zero, and so is its product with its log-probability,
-which stays finite: -inf would make 0 * inf = nan in the divergences and in their gradients."""
+"""Logit of a candidate that is left out. Its probability is exactly zero, and so is its product with its
+log-probability, which stays finite: -inf would make 0 * inf = nan in the divergences and in their
+gradients."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Candidates:
         num_anchors: N.
         num_candidates: M >= N + positive_offset.
         positive_offset: the positive of anchor i is column positive_offset + i.
-        anchor_group: int64 [N] or None; candidates of the anchor's own group are left out, its positive excepted.
+        anchor_group: int64 [N] or None; candidates of the anchor's own group are left out, its positive
+            excepted.
         target_group: int64 [M], given with anchor_group.
         negatives: int64 [N, K] or None; where given, only these columns and the positive stay.
     """
@@ -44,7 +46,10 @@ class Candidates:
             )
         if (self.anchor_group is None) != (self.target_group is None):
             raise ValueError("anchor_group and target_group belong together: give both or neither")
-        for name, group, size in (("anchor_group", self.anchor_group, n), ("target_group", self.target_group, m)):
+        for name, group, size in (
+            ("anchor_group", self.anchor_group, n),
+            ("target_group", self.target_group, m),
+        ):
             if group is not None and group.shape != (size,):
                 raise ValueError(f"{name} needs shape [{size}], got {list(group.shape)}")
         if self.negatives is not None and (self.negatives.ndim != 2 or self.negatives.shape[0] != n):
@@ -94,7 +99,9 @@ def sample_negatives(
         ValueError: count is not between 1 and M - 1.
     """
     if not 1 <= count <= num_candidates - 1:
-        raise ValueError(f"cannot draw {count} negatives from {num_candidates} candidates: 1 to {num_candidates - 1} can be")
+        raise ValueError(
+            f"cannot draw {count} negatives from {num_candidates} candidates: at most {num_candidates - 1}"
+        )
     drawn = []
     rows_at_once = 1024  # random keys for all [N, M] at once would defeat the blockwise loss
     for first in range(0, num_anchors, rows_at_once):

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from relic_rl.losses.products import working_dtype
+
 
 def curl_loss(query: Tensor, key: Tensor, weight: Tensor, *, positive_offset: int = 0) -> Tensor:
     """Cross-entropy of the logits q W k^T, less each row's maximum, against the query's own key.
 
-    Subtracting the row maximum changes neither value nor gradient; CURL does it for stability and so does this code. Nothing is detached
-    here: the caller detaches keys of an averaged (EMA) encoder. With keys gathered from all processes and
-    `positive_offset = rank * N`, the mean over processes is the full-batch loss.
+    Subtracting the row maximum changes neither value nor gradient; CURL does it for stability and so does
+    this code. Nothing is detached here: the caller detaches keys of an averaged (EMA) encoder. With keys
+    gathered from all processes and `positive_offset = rank * N`, the mean over processes is the full-batch
+    loss.
 
     Args:
         query: [N, D] features of the first crop (N: rows, D: features), floating, not normalised.
@@ -36,10 +39,12 @@ def curl_loss(query: Tensor, key: Tensor, weight: Tensor, *, positive_offset: in
         )
     if not 0 <= positive_offset <= key.shape[0] - query.shape[0]:
         raise ValueError(
-            f"curl_loss: {query.shape[0]} queries at positive_offset {positive_offset} need as many keys, got {key.shape[0]}"
+            f"curl_loss: {query.shape[0]} queries at positive_offset {positive_offset} "
+            f"do not fit in {key.shape[0]} keys"
         )
-    dtype = torch.promote_types(query.dtype, torch.float32)
-    logits = query.to(dtype) @ weight.to(dtype) @ key.to(dtype).T
+    dtype = working_dtype(query, key, weight)
+    with torch.autocast(query.device.type, enabled=False):
+        logits = query.to(dtype) @ weight.to(dtype) @ key.to(dtype).T
     logits = logits - logits.amax(dim=1, keepdim=True).detach()
     positive = torch.arange(query.shape[0], device=query.device) + positive_offset
     return functional.cross_entropy(logits, positive)

@@ -1,13 +1,15 @@
 """Divergences between categorical distributions, from their log-probabilities.
 
-Each function takes log p and log q, [..., M] (M: outcomes), float32 or wider, and returns the divergence, [...]. Each is
-zero for equal distributions and never negative, and value and gradient stay finite for log-probabilities down to -1e30,
-which stands for an impossible outcome. Nothing divides by a probability: ratios are differences of logarithms.
+Each function takes log p and log q, [..., M] (M: outcomes), float32 or wider, and returns the divergence,
+[...]. Each is zero for equal distributions and never negative, and value and gradient stay finite for
+log-probabilities down to -1e30, which stands for an impossible outcome. Nothing divides by a probability:
+ratios are differences of logarithms.
 
-Sources: Lin, 1991 (Jensen-Shannon); van Erven and Harremoes, 2014, arXiv 1206.2459 (Renyi, and what it coincides with).
+Sources: Lin, 1991 (Jensen-Shannon); van Erven and Harremoes, 2014, arXiv 1206.2459 (Renyi, and what it
+coincides with).
 
-Departures: `hellinger` is the SQUARED Hellinger distance; `chi2` is log(1 + chi-squared), since chi-squared itself
-overflows where q is small.
+Departures: `hellinger` is the SQUARED Hellinger distance; `chi2` is log(1 + chi-squared), since chi-squared
+itself overflows where q is small.
 """
 
 import math
@@ -62,9 +64,13 @@ def chi2(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def renyi(log_p: Tensor, log_q: Tensor, *, order: float) -> Tensor:
-    """Renyi: log[ sum_j p_j^order q_j^(1 - order) ] / (order - 1), by log-sum-exp; order > 0 and not 1 (there it is KL)."""
-    exponent = log_p + (order - 1.0) * (log_p - log_q)
-    return (exponent.logsumexp(-1) / (order - 1.0)).clamp_min(0)
+    """Renyi: log[ sum_j p_j^order q_j^(1 - order) ] / (order - 1); order > 0 and not 1 (there it is KL).
+
+    log sum_j p_j is zero but for rounding; subtracting it makes the divergence of equal distributions exactly
+    zero.
+    """
+    log_sum = (log_p + (order - 1.0) * (log_p - log_q)).logsumexp(-1) - log_p.logsumexp(-1)
+    return (log_sum / (order - 1.0)).clamp_min(0)
 
 
 DIVERGENCES: dict[str, Divergence] = {
@@ -76,7 +82,7 @@ DIVERGENCES: dict[str, Divergence] = {
     "hellinger": hellinger,
     "chi2": chi2,
 }
-"""By name; `renyi(order)`, as in "renyi(0.5)", comes on top, and `sinkhorn`, which needs a cost, from its own module."""
+"""By name. `divergence_by_name` adds "renyi(order)"; `sinkhorn`, which needs a cost, has its own module."""
 
 SYMMETRIC = frozenset({symmetric_kl, js, total_variation, hellinger})
 """Those for which D(p, q) = D(q, p)."""
@@ -96,6 +102,10 @@ def divergence_by_name(name: str) -> Divergence:
         except ValueError:
             order = math.nan
         if not (order > 0 and order != 1 and math.isfinite(order)):
-            raise ValueError(f"{name}: the order must be a number above 0 and not 1 (order 1 is kl), as in renyi(0.5)")
+            raise ValueError(
+                f"{name}: the order must be a number above 0 and not 1 (order 1 is kl), as in renyi(0.5)"
+            )
         return partial(renyi, order=order)
-    raise ValueError(f"unknown divergence {name!r}: choose {', '.join(DIVERGENCES)}, renyi(order) or sinkhorn")
+    raise ValueError(
+        f"unknown divergence {name!r}: choose {', '.join(DIVERGENCES)}, renyi(order) or sinkhorn"
+    )

@@ -1,9 +1,10 @@
 """The invariance penalty: how far an anchor's distributions under all interventions are from each other.
 
-Source: Mitrovic et al., ICLR 2021 (arXiv 2010.07922), the second sum of (R2); ReLICv2 (arXiv 2201.05119) for the
-stop-gradient on one side.
+Source: Mitrovic et al., ICLR 2021 (arXiv 2010.07922), the second sum of (R2); ReLICv2 (arXiv 2201.05119) for
+the stop-gradient on one side.
 
-Departures: the mean, not the sum, over ordered pairs of distinct interventions; any divergence in place of KL.
+Departures: the mean, not the sum, over ordered pairs of distinct interventions; any divergence in place of
+KL.
 """
 
 from typing import Literal, NamedTuple
@@ -24,10 +25,11 @@ class KLSides(NamedTuple):
 
 
 def kl_sides(divergence: Divergence, stop_gradient: StopGradient | None) -> KLSides | None:
-    """Whether the penalty is a sum of KL over ordered pairs, and with which sides alive; None for other divergences.
+    """Whether the penalty is a sum of KL over ordered pairs, and with which sides alive; None for other
+    divergences.
 
-    Over all ordered pairs kl, reverse_kl and symmetric_kl are one number. Without a stopped side they are one function;
-    with one, they differ in which argument of KL still carries gradient.
+    Over all ordered pairs kl, reverse_kl and symmetric_kl are one number. Without a stopped side they are one
+    function; with one, they differ in which argument of KL still carries gradient.
     """
     if divergence not in (kl, reverse_kl, symmetric_kl):
         return None
@@ -39,7 +41,9 @@ def kl_sides(divergence: Divergence, stop_gradient: StopGradient | None) -> KLSi
     return KLSides(1.0, 0.0) if first_lives else KLSides(0.0, 1.0)
 
 
-def invariance_penalty(log_p: Tensor, divergence: Divergence, stop_gradient: StopGradient | None = None) -> Tensor:
+def invariance_penalty(
+    log_p: Tensor, divergence: Divergence, stop_gradient: StopGradient | None = None
+) -> Tensor:
     """Mean divergence over the ordered pairs of distinct interventions.
 
     Args:
@@ -70,8 +74,8 @@ def invariance_penalty(log_p: Tensor, divergence: Divergence, stop_gradient: Sto
 def kl_over_ordered_pairs(log_p: Tensor, sides: KLSides) -> Tensor:
     """Sum over ordered pairs (a, b) of KL(p_a || p_b), [N], without visiting the pairs.
 
-    sum_b KL(p_a || p_b) = sum_j p_a(j) [I log p_a(j) - sum_b log p_b(j)]; the pair (a, a) adds nothing to the value nor,
-    with either side stopped, to the gradient.
+    sum_b KL(p_a || p_b) = sum_j p_a(j) [I log p_a(j) - sum_b log p_b(j)]; the pair (a, a) adds nothing to the
+    value nor, with either side stopped, to the gradient.
     """
 
     def summed(weights: Tensor, own: Tensor, others: Tensor) -> Tensor:

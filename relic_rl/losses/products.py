@@ -1,8 +1,9 @@
 """Matrix products with narrow operands and wide results.
 
-A product in bfloat16 that also returns bfloat16 rounds a logit of 10 to the nearest 0.06, so results are kept in the
-working type (float32 or wider) while the operands are narrow: on CUDA by asking for that output type, on a CPU by
-letting oneDNN use its bf16 units for a float32 product (where the processor has none, the product stays float32).
+A product in bfloat16 that also returns bfloat16 rounds a logit of 10 to the nearest 0.06, so results are kept
+in the working type (float32 or wider) while the operands are narrow: on CUDA by asking for that output type,
+on a CPU by letting oneDNN use its bf16 units for a float32 product (where the processor has none, the product
+stays float32).
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def multiply(a: Tensor, b: Tensor, product_dtype: torch.dtype | None, *, out: Tensor, accumulate: bool = False) -> None:
+def multiply(
+    a: Tensor, b: Tensor, product_dtype: torch.dtype | None, *, out: Tensor, accumulate: bool = False
+) -> None:
     """Write a @ b, or add it, to `out`; no gradient flows.
 
     Args:
@@ -54,7 +57,7 @@ def multiply(a: Tensor, b: Tensor, product_dtype: torch.dtype | None, *, out: Te
 @contextmanager
 def _bf16_units() -> Iterator[None]:
     """Allow oneDNN to round the operands of float32 products to bfloat16, and put the setting back."""
-    matmul = torch.backends.mkldnn.matmul
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = matmul.fp32_precision
     matmul.fp32_precision = "bf16"
     try:
@@ -67,7 +70,9 @@ class NarrowProduct(torch.autograd.Function):
     """a @ b.T with narrow operands, forward and backward; a [N, D], b [M, D], result [N, M]."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, a: Tensor, b: Tensor, product_dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, a: Tensor, b: Tensor, product_dtype: torch.dtype
+    ) -> Tensor:
         """The product, in the working type."""
         ctx.save_for_backward(a, b)
         ctx.product_dtype = product_dtype  # type: ignore[attr-defined]
@@ -76,7 +81,7 @@ class NarrowProduct(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[no-untyped-def]
         """Gradients of both operands, again as narrow products."""
         a, b = ctx.saved_tensors

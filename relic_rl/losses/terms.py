@@ -10,7 +10,7 @@ from relic_rl.losses.invariance import StopGradient, invariance_penalty
 
 
 class Terms(NamedTuple):
-    """Per-anchor values, each [N]: means over interventions, the invariance penalty over ordered pairs of them."""
+    """Values per anchor, each [N]: means over interventions, the penalty over ordered pairs of them."""
 
     contrastive: Tensor
     invariance: Tensor
@@ -18,7 +18,12 @@ class Terms(NamedTuple):
 
 
 def anchor_terms(
-    log_p: Tensor, positive: Tensor, divergence: Divergence, stop_gradient: StopGradient | None, *, with_penalty: bool
+    log_p: Tensor,
+    positive: Tensor,
+    divergence: Divergence,
+    stop_gradient: StopGradient | None,
+    *,
+    with_penalty: bool,
 ) -> Terms:
     """Evaluate the terms, with gradient.
 
@@ -39,7 +44,8 @@ def anchor_terms(
 
 
 def beats_all_others(log_p: Tensor, positive: Tensor) -> Tensor:
-    """Whether the positive scores above every other candidate, 0 or 1, [I, N]; ties lose, so a collapsed encoder scores 0.
+    """Whether the positive scores above every other candidate, 0 or 1, [I, N]; ties lose, so a collapsed
+    encoder scores 0.
 
     Works in `log_p` and leaves it as it was.
     """

@@ -51,7 +51,7 @@ class FrameAugmentation:
             generator: the stream of draws, on the images' device.
 
         Returns:
-            [B, C, H, W], uint8 where images are and there is no jitter, else float, at most 1 + 2 * intensity.
+            [B, C, H, W], uint8 where images are and there is no jitter, else float up to 1 + 2 * intensity.
         """
         if self.shift:
             images = random_shift(images, self.shift, generator)

@@ -95,8 +95,9 @@ def _unbox(box: str) -> str:
     lines = []
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
         content = line.strip("│|╰╯╭╮─+- \t")
-        if not content:
+        if content:
+            lines.append(content)
+        elif lines:  # a rule below the title comes first where the output is no terminal
             break
-        lines.append(content)
     text = re.sub(r" (?=[.,)])", "", " ".join(lines)).removeprefix("Error parsing ").rstrip(".")
     return text or "the command line cannot be understood: see --help"

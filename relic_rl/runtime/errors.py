@@ -37,11 +37,14 @@ def join_problems(problems: Iterable[str], limit: int = MAX_LINE - len(PREFIX)) 
         limit: bytes (UTF-8), at least 100.
     """
     problems = list(dict.fromkeys(problems))
+    line = "; ".join(problems)
+    if len(line.encode(errors="replace")) <= limit:
+        return fit_line(line, limit)
     line = ""
     for i, problem in enumerate(problems):
         rest = len(problems) - i
         more = f"; and {rest} more" if rest > 1 else ""
-        room = limit - len(more.encode())
+        room = limit - len(more)
         grown = f"{line}; {problem}" if line else problem
         if line and len(grown.encode()) > room:
             return f"{line}; and {rest} more"

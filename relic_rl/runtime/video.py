@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -58,25 +59,38 @@ def has_ffmpeg() -> bool:
 
 
 def _write_mp4(path: Path, frames: npt.NDArray[np.uint8], fps: float) -> None:
+    # Called directly: imageio-ffmpeg's own writer does not look at ffmpeg's exit code.
     height, width = frames.shape[1:3]
-    # Players want yuv420p, which needs even sides: repeat the last row or column.
-    padding = [(0, 0), (0, height % 2), (0, width % 2), (0, 0)][: frames.ndim]
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (width + width % 2, height + height % 2),
-        pix_fmt_in="gray" if frames.ndim == 3 else "rgb24",
-        fps=fps,
-        macro_block_size=1,
-        ffmpeg_log_level="error",
+    source = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray" if frames.ndim == 3 else "rgb24",
+        "-s",
+        f"{width}x{height}",
+    ]
+    # Players want yuv420p, which needs even sides.
+    encoding = [
+        "-vf",
+        "pad=ceil(iw/2)*2:ceil(ih/2)*2",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "20",
+        "-pix_fmt",
+        "yuv420p",
+    ]
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, "-r", f"{fps:g}", "-i", "-"]
+    done = subprocess.run(
+        [*ffmpeg, *encoding, str(path)],
+        input=frames.tobytes(),
+        capture_output=True,
+        check=False,
+        process_group=0,  # Ctrl-C is ours to handle
     )
-    writer.send(None)
-    try:
-        for frame in frames:
-            writer.send(np.ascontiguousarray(np.pad(frame, padding[1:], mode="edge")))
-    finally:
-        writer.close()
-    if not path.exists() or path.stat().st_size == 0:
-        raise OSError(f"ffmpeg wrote no video at {path}: is the disk full?")
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").splitlines()
+        raise OSError(f"ffmpeg could not write {path}: {lines[0] if lines else done.returncode}")
 
 
 def _write_gif(path: Path, frames: npt.NDArray[np.uint8], fps: float) -> None:

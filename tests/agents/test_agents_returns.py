@@ -7,7 +7,7 @@ from agents.returns import generalized_advantages
 
 
 def slow_advantage(t, column, lambda_):
-    """A_t of one environment by its definition: delta_t, and unless the episode ends the discounted A_{t+1}."""
+    """A_t of one environment by its definition: delta_t plus, inside an episode, the discounted A_{t+1}."""
     rewards, discounts, boundaries, v_tm1, v_t = column
     delta = rewards[t] + discounts[t] * v_t[t] - v_tm1[t]
     if boundaries[t] or t + 1 == len(rewards):

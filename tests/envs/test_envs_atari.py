@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from naive_atari import NaiveGame, area_resize
 
+from envs.atari_games import atari_id
 from envs.make import make_vector_env
 from envs.protocols import NOOP, V5, AtariProtocol
 from envs.seeds import env_seeds
@@ -21,9 +22,9 @@ def make():
     """A maker of one-threaded environments that are closed after the test."""
     opened = []
 
-    def make_one(game="Pong", num_envs=2, **arguments):
+    def make_one(env_id="ALE/Pong-v5", num_envs=2, **arguments):
         arguments = {"seed": 0, "num_threads": 1} | arguments
-        opened.append(make_vector_env(f"ALE/{game}-v5", num_envs, **arguments))
+        opened.append(make_vector_env(env_id, num_envs, **arguments))
         return opened[-1]
 
     yield make_one
@@ -42,13 +43,12 @@ def play(env, num_steps, seed=0):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("protocol", [V5, STILL], ids=lambda protocol: protocol.name)
-@pytest.mark.parametrize(("game", "steps"), [("Breakout", 300), ("Pong", 130)])
+@pytest.mark.parametrize(("game", "steps"), [("breakout", 300), ("ms_pacman", 100)])
 def test_replays_the_naive_game(make, engine, protocol, game, steps):
     """Frames, raw rewards, lives, ends, sticky actions: those of the plain emulator under the same seed."""
-    env = make(game, engine=engine, protocol=protocol, seed=5)
+    env = make(atari_id(game), engine=engine, protocol=protocol, seed=5)
     twins = [
-        NaiveGame(game.lower(), seed, sticky=protocol.sticky, noops=LEAST_NOOPS[engine])
-        for seed in env_seeds(5, 2)
+        NaiveGame(game, seed, sticky=protocol.sticky, noops=LEAST_NOOPS[engine]) for seed in env_seeds(5, 2)
     ]
     assert env.num_actions == len(twins[0].actions)
     rng = np.random.default_rng(0)
@@ -56,7 +56,7 @@ def test_replays_the_naive_game(make, engine, protocol, game, steps):
     expected = [twin.reset() for twin in twins]
     over = [False, False]
     total, length = [0.0, 0.0], [0, 0]
-    seen = {"reward": 0, "ends": 0, "off": 0}
+    seen = {"largest reward": 0, "ends": 0, "off": 0}
     for _ in range(steps):
         for i in range(2):
             ended = step.terminated[i]
@@ -88,16 +88,16 @@ def test_replays_the_naive_game(make, engine, protocol, game, steps):
             else:
                 assert np.isnan(step.episode_return[i])
                 assert step.episode_length[i] == 0
-            seen["reward"] += abs(reward)
-    assert seen["reward"] > 0
-    assert seen["ends"] > 0 or game == "Pong"
+            seen["largest reward"] = max(seen["largest reward"], reward)
+    assert seen["largest reward"] >= {"breakout": 1, "ms_pacman": 10}[game]  # nothing is clipped
+    assert seen["ends"] > 0 or game == "ms_pacman"
     assert seen["off"] < 1e-3
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_noop_starts_are_those_of_the_protocol(make, engine):
     """Every first observation is that of some number of no-ops up to 30, and the numbers vary."""
-    env = make("Seaquest", num_envs=24, engine=engine, protocol="noop")
+    env = make("ALE/Seaquest-v5", num_envs=16, engine=engine, protocol="noop")
     step = env.reset()
     naive = NaiveGame("seaquest", 1, sticky=0.0, noops=0)
     starts = [naive.reset()[0]]
@@ -110,17 +110,17 @@ def test_noop_starts_are_those_of_the_protocol(make, engine):
         assert min(distance) <= 1
         numbers.add(int(np.argmin(distance)))
     assert numbers <= set(range(LEAST_NOOPS[engine], NOOP.max_noops + 1))
-    assert len(numbers) > 8
+    assert len(numbers) > 6
     assert max(numbers) > 20
 
 
 def test_engines_agree_to_the_last_bit(make):
     """Among ALE games with zero or one no-op, those with one are envpool's game, frame by frame."""
     num_envs, num_steps = 8, 150
-    one = make("Breakout", num_envs=1, engine="envpool", protocol=STILL)
+    one = make("ALE/Breakout-v5", num_envs=1, engine="envpool", protocol=STILL)
     # ALE's engine cannot be told to take exactly one no-op: draw from {0, 1} and look for both.
     several = make(
-        "Breakout", num_envs=num_envs, engine="ale", protocol=dataclasses.replace(STILL, max_noops=1)
+        "ALE/Breakout-v5", num_envs=num_envs, engine="ale", protocol=dataclasses.replace(STILL, max_noops=1)
     )
     rng = np.random.default_rng(0)
     step, steps = one.reset(), several.reset()
@@ -144,7 +144,7 @@ def test_engines_agree_to_the_last_bit(make):
 )
 def test_preprocessing_is_pinned(make, engine, expected):
     """What an agent sees in 100 fixed steps, to the last bit."""
-    env = make("Breakout", num_envs=1, engine=engine, protocol=STILL)
+    env = make("ALE/Breakout-v5", num_envs=1, engine=engine, protocol=STILL)
     digest = hashlib.sha256()
     for step in play(env, 100):
         digest.update(step.observation.tobytes())
@@ -182,7 +182,7 @@ def test_contract_of_a_step(make, engine, protocol):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_truncation(make, engine):
     """A time limit of 6 agent steps: not a game over, true final observation, then a new game."""
-    env = make("Pong", engine=engine, max_episode_steps=6, seed=3)
+    env = make("ALE/Pong-v5", engine=engine, max_episode_steps=6, seed=3)
     steps = play(env, 20)
     for t, step in enumerate(steps):
         assert not step.terminated.any()
@@ -204,7 +204,7 @@ def test_game_over_beats_the_time_limit(make, engine):
     actions = rng.integers(4, size=(1000, 1))
 
     def first_end(limit):
-        env = make("Breakout", num_envs=1, engine=engine, max_episode_steps=limit)
+        env = make("ALE/Breakout-v5", num_envs=1, engine=engine, max_episode_steps=limit)
         env.reset()
         for t, action in enumerate(actions):
             step = env.step(action)
@@ -221,7 +221,7 @@ def test_game_over_beats_the_time_limit(make, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_lost_lives_end_nothing(make, engine):
     """A game of Breakout is five lives; its length and return are those of all five."""
-    env = make("Breakout", num_envs=4, engine=engine)
+    env = make("ALE/Breakout-v5", num_envs=4, engine=engine)
     steps = play(env, 400)
     reward = np.stack([step.reward for step in steps])
     lives = np.stack([step.lives for step in steps])
@@ -256,7 +256,7 @@ def test_same_seed_same_game_other_seed_other_game(make, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_reset_does_not_replay(make, engine):
     """A second reset starts other games, but as the seed determines."""
-    env, twin = (make("Seaquest", num_envs=8, engine=engine, protocol="noop") for _ in range(2))
+    env, twin = (make("ALE/Seaquest-v5", num_envs=4, engine=engine, protocol="noop") for _ in range(2))
     first, second = env.reset().observation, env.reset().observation
     assert (first != second).any()
     twin.reset()
@@ -266,12 +266,12 @@ def test_reset_does_not_replay(make, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_results_come_in_the_order_of_the_actions(make, engine):
     """Environment i is the same whether alone or among others: on several threads, each keeps its place."""
-    together = make("Pong", num_envs=5, engine=engine, seed=7, num_threads=3)
+    together = make("ALE/Pong-v5", num_envs=5, engine=engine, seed=7, num_threads=3)
     script = np.random.default_rng(1).integers(together.num_actions, size=(40, 5))
     together.reset()
     runs = [together.step(actions) for actions in script]
     # Environment 3's seed depends on its number only, so N = 4 has it too; the others' actions do not matter.
-    fewer = make("Pong", num_envs=4, engine=engine, seed=7)
+    fewer = make("ALE/Pong-v5", num_envs=4, engine=engine, seed=7)
     fewer.reset()
     for actions, step in zip(script, runs, strict=True):
         assert (
@@ -284,7 +284,7 @@ def test_results_come_in_the_order_of_the_actions(make, engine):
 def test_returned_arrays_are_never_written_again(make, engine):
     steps = []
     copies = []
-    env = make("Breakout", num_envs=3, engine=engine, max_episode_steps=7)
+    env = make("ALE/Breakout-v5", num_envs=3, engine=engine, max_episode_steps=7)
     for _ in range(3):
         for step in play(env, 30):
             steps.append(step)

@@ -8,7 +8,7 @@ from envs.toy import TOYS, Catch, Counting, Recall, read_counts
 
 
 def counting_truth(i, actions, length=5):
-    """What environment i must report: step, episode, invented, reward, terminated, truncated, return, length."""
+    """What environment i reports: step, episode, invented, reward, terminated, truncated, return, length."""
     episode, t, total, over = 0, 0, 0, False
     yield 0, 0, True, 0, False, False, np.nan, 0
     for action in actions:

@@ -1,10 +1,13 @@
 """Whole games: the fixed share of each environment, truncation, order, recording, stopping."""
 
+import json
+import statistics
+
 import numpy as np
 import pytest
 
 from envs.types import EnvStep
-from relic_rl.evaluation.play import play_games
+from relic_rl.evaluation.play import Games, play_games, summarize
 
 
 class Timed:
@@ -121,3 +124,28 @@ def test_stops_when_asked_and_keeps_what_is_finished(after, expected):
     games = play_games(env, idle, 6, should_stop=lambda: env.steps >= after)
     assert env.steps == after
     assert sorted(games.returns) == sorted(expected)
+
+
+SCORES = [-21.0, 3.0, 4.0, 12.0]
+
+
+def test_summary_of_scores():
+    summary = summarize(Games(SCORES, [5, 6, 7, 8], None), "relic/Catch-v0")
+    assert summary == {
+        "num_games": 4,
+        "mean_return": -0.5,
+        "median_return": 3.5,
+        "std_return": pytest.approx(statistics.stdev(SCORES)),
+        "min_return": -21,
+        "max_return": 12,
+        "returns": SCORES,
+        "lengths": [5, 6, 7, 8],
+    }
+    assert json.loads(json.dumps(summary)) == summary
+    assert summarize(Games([2.0], [1], None), "relic/Catch-v0")["std_return"] is None
+
+
+def test_summary_of_an_atari_game():
+    summary = summarize(Games([*SCORES, 22.0], [1] * 5, None), "ALE/Pong-v5")
+    assert summary["human_normalized"] == pytest.approx((4.0 - -20.7) / (14.6 - -20.7))
+    assert summary["impossible_scores"] == 1  # Pong ends at 21

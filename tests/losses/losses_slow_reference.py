@@ -1,4 +1,5 @@
-"""RELIC in loops over single numbers, written from the equations and from the textbook definitions of the divergences.
+"""RELIC in loops over single numbers, written from the equations and from the textbook definitions of the
+divergences.
 
 Shares nothing with the code under test. Candidates that are left out are simply not visited.
 """
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def slow_divergence(name, p, q):
+def slow_divergence(name, p, q):  # noqa: PLR0911
     """D(p, q) of two lists of positive probabilities, 0-d tensors."""
     pairs = list(zip(p, q, strict=True))
     if name == "kl":
@@ -45,7 +46,7 @@ def slow_relic(
     negatives=None,
     penalty_stop_gradient=None,
 ):
-    """Total, contrastive and invariance of (R2) in the house normalisation, with autograd through the loops."""
+    """Total, contrastive and invariance of (R2), house normalisation, with autograd through the loops."""
     num_anchors, num_candidates = len(online[0]), len(target[0])
 
     def phi(u, v):
@@ -61,15 +62,19 @@ def slow_relic(
             return False
         return negatives is None or j in negatives[i].tolist()
 
-    interventions = [(l, k) for l in range(len(online)) for k in range(len(target)) if l != k]
+    interventions = [
+        (left, right) for left in range(len(online)) for right in range(len(target)) if left != right
+    ]
     contrastive, invariance = 0.0, torch.zeros((), dtype=online[0].dtype)
     for i in range(num_anchors):
         columns = [j for j in range(num_candidates) if is_candidate(i, j)]
         distribution = {}
-        for l, k in interventions:
-            scores = [torch.exp(phi(online[l][i], target[k][j]) / temperature) for j in columns]
-            distribution[l, k] = [score / sum(scores) for score in scores]
-            contrastive = contrastive - torch.log(distribution[l, k][columns.index(i + positive_offset)])
+        for left, right in interventions:
+            scores = [torch.exp(phi(online[left][i], target[right][j]) / temperature) for j in columns]
+            distribution[left, right] = [score / sum(scores) for score in scores]
+            contrastive = contrastive - torch.log(
+                distribution[left, right][columns.index(i + positive_offset)]
+            )
         for lk in interventions:
             for qt in interventions:
                 if lk != qt:
@@ -89,6 +94,8 @@ def views(num, rows, features, seed, *, requires_grad=True, dtype=torch.float64)
     """`num` random tensors [rows, features]."""
     generator = torch.Generator().manual_seed(seed)
     return [
-        torch.randn(rows, features, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(requires_grad)
+        torch.randn(rows, features, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .requires_grad_(requires_grad)
         for _ in range(num)
     ]

@@ -59,11 +59,10 @@ def test_equals_the_dense_form(divergence, stop, masked, alpha):
 
 
 @pytest.mark.parametrize("divergence", ["kl", "js"])
-@pytest.mark.parametrize("wanted", itertools.product((0.0, 1.0, -2.0), repeat=3))
+@pytest.mark.parametrize(
+    "wanted", [weights for weights in itertools.product((0.0, 1.0, -2.0), repeat=3) if any(weights)]
+)
 def test_any_mixture_of_the_outputs_can_be_differentiated(divergence, wanted):
-    if not any(wanted):
-        pytest.skip("nothing to differentiate")
-
     def gradients(block_size):
         out, inputs = losses(block_size, divergence=divergence)
         terms = [weight * term for weight, term in zip(wanted, out[:3], strict=True) if weight]
@@ -92,7 +91,10 @@ def test_without_grad_mode_nothing_is_recorded():
 @pytest.mark.parametrize("grouped", [False, True])
 def test_no_square_matrix_is_ever_alive(divergence, grouped):
     rows, block_size = 600, 16
-    online, target = views(2, rows, 4, seed=0, dtype=torch.float32), views(2, rows, 4, seed=1, dtype=torch.float32)
+    online, target = (
+        views(2, rows, 4, seed=0, dtype=torch.float32),
+        views(2, rows, 4, seed=1, dtype=torch.float32),
+    )
     group = torch.arange(rows) // 4
     groups = dict(anchor_group=group, target_group=group) if grouped else {}
     with LargestTensor() as largest:
@@ -106,7 +108,10 @@ def test_no_square_matrix_is_ever_alive(divergence, grouped):
 @pytest.mark.parametrize("product_dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("block_size", [None, 100])
 def test_narrow_products(product_dtype, block_size):
-    online, target = views(2, 300, 64, seed=0, dtype=torch.float32), views(2, 300, 64, seed=1, dtype=torch.float32)
+    online, target = (
+        views(2, 300, 64, seed=0, dtype=torch.float32),
+        views(2, 300, 64, seed=1, dtype=torch.float32),
+    )
     before = torch.backends.mkldnn.matmul.fp32_precision
     narrow = relic_loss(online, target, product_dtype=product_dtype, block_size=block_size)
     wide = relic_loss(online, target)

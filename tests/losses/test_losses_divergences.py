@@ -1,4 +1,4 @@
-"""Divergences: definitions, where they vanish, where they coincide, and that logits of ten thousand do no harm."""
+"""Divergences: definitions, where they vanish and coincide, and that logits of ten thousand do no harm."""
 
 import math
 
@@ -46,7 +46,10 @@ def test_equals_the_definition(name):
 @pytest.mark.parametrize("scale", [0.1, 1.0, 1e4])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_vanishes_for_equal_and_is_finite_and_positive_for_others(name, scale, dtype):
-    log_p, log_q = log_probabilities(50, 20, 0, scale).to(dtype), log_probabilities(50, 20, 1, scale).to(dtype)
+    log_p, log_q = (
+        log_probabilities(50, 20, 0, scale).to(dtype),
+        log_probabilities(50, 20, 1, scale).to(dtype),
+    )
     # As in the loss: what comes from bfloat16 is soft-maxed in float32.
     wide = torch.promote_types(dtype, torch.float32)
     a, b = log_p.to(wide).requires_grad_(), log_q.to(wide).requires_grad_()
@@ -56,7 +59,9 @@ def test_vanishes_for_equal_and_is_finite_and_positive_for_others(name, scale, d
     same = divergence(a.log_softmax(-1), a.log_softmax(-1))
     assert same.abs().max() <= (2e-6 if wide == torch.float32 else 1e-12)
     different = divergence(a.log_softmax(-1), b.log_softmax(-1))
-    assert (different > 0).all()
+    assert (different >= 0).all()
+    # At a scale of ten thousand each distribution is a single outcome, the same for some pairs.
+    assert (different > 0)[a.argmax(-1) != b.argmax(-1)].all()
     assert different.isfinite().all()
     for gradient in torch.autograd.grad(different.sum(), (a, b)):
         assert gradient.isfinite().all()
@@ -78,7 +83,8 @@ def test_excluded_outcomes_count_for_nothing(name):
     mask[:, 3:] = True
     a, b = x.clone().requires_grad_(), y.clone().requires_grad_()
     value = divergence(
-        a.masked_fill(mask, EXCLUDED_LOGIT).log_softmax(-1), b.masked_fill(mask, EXCLUDED_LOGIT).log_softmax(-1)
+        a.masked_fill(mask, EXCLUDED_LOGIT).log_softmax(-1),
+        b.masked_fill(mask, EXCLUDED_LOGIT).log_softmax(-1),
     )
     torch.testing.assert_close(value, divergence(x[:, :3].log_softmax(-1), y[:, :3].log_softmax(-1)))
     for gradient in torch.autograd.grad(value.sum(), (a, b)):
@@ -111,7 +117,12 @@ def test_the_kl_family_is_one_penalty_until_a_side_is_stopped(block_size):
 
     def penalty(name, stop):
         out = relic_loss(
-            online, target, divergence=name, penalty_stop_gradient=stop, temperature=0.5, block_size=block_size
+            online,
+            target,
+            divergence=name,
+            penalty_stop_gradient=stop,
+            temperature=0.5,
+            block_size=block_size,
         )
         return out.invariance.item(), torch.autograd.grad(out.total - out.contrastive, online)[0]
 
@@ -136,13 +147,15 @@ def test_sinkhorn_is_transport():
     certain = torch.full((3, 3), EXCLUDED_LOGIT, dtype=torch.float64).fill_diagonal_(0.0)
     divergence = sinkhorn_divergence(cost)
     moved = divergence(certain[[0, 0, 0]], certain)
-    torch.testing.assert_close(moved, cost[0])  # between single points the transport is the cost, whatever epsilon
+    torch.testing.assert_close(
+        moved, cost[0]
+    )  # between single points the transport is the cost, whatever epsilon
     assert torch.equal(divergence(certain, certain), torch.zeros(3, dtype=torch.float64))
 
 
 def test_sinkhorn_gradient_is_that_of_its_value():
     x, y = views(2, 2, 5, seed=5)
-    divergence = sinkhorn_divergence(ground_cost(views(1, 5, 3, seed=6)), num_iterations=400)
+    divergence = sinkhorn_divergence(ground_cost(views(1, 5, 3, seed=6)), num_iterations=200)
 
     def of_logits(a, b):
         return divergence(a.log_softmax(-1), b.log_softmax(-1))
@@ -154,9 +167,9 @@ def test_sinkhorn_agrees_with_a_log_domain_solver():
     log_p, log_q = log_probabilities(1, 6, 0)[0], log_probabilities(1, 6, 1)[0]
     cost = ground_cost(views(1, 6, 3, seed=6))
 
-    def transport(log_a, log_b, eps=0.1):
+    def transport(log_a, log_b, eps=0.5):
         f, g = torch.zeros_like(log_a), torch.zeros_like(log_b)
-        for _ in range(3000):
+        for _ in range(300):
             f = -eps * (log_b + (g - cost) / eps).logsumexp(1)
             g = -eps * (log_a + (f - cost.T) / eps).logsumexp(1)
         return (log_a.exp() * f).sum() + (log_b.exp() * g).sum()

@@ -1,4 +1,4 @@
-"""NT-Xent, BYOL, CURL and AMDIM: reference values, loops, values by hand, and the full batch in two halves."""
+"""NT-Xent, BYOL, CURL and AMDIM: reference values, loops, values by hand, the full batch in two halves."""
 
 import json
 import math
@@ -36,14 +36,18 @@ def slow_nt_xent(z_1, z_2, temperature):
 
 def test_nt_xent_equals_the_loop():
     z_1, z_2 = views(2, 5, 3, seed=0, requires_grad=False)
-    assert nt_xent_loss(z_1, z_2, temperature=0.3).item() == pytest.approx(slow_nt_xent(z_1, z_2, 0.3), rel=1e-12)
+    assert nt_xent_loss(z_1, z_2, temperature=0.3).item() == pytest.approx(
+        slow_nt_xent(z_1, z_2, 0.3), rel=1e-12
+    )
 
 
 def halves_equal_the_whole(whole, half, inputs):
     """Mean over two ranks of `half(rows)` has the value and gradients of `whole`."""
     mean = (half(slice(0, 3)) + half(slice(3, 6))) / 2
     torch.testing.assert_close(mean, whole)
-    for ours, theirs in zip(torch.autograd.grad(mean, inputs), torch.autograd.grad(whole, inputs), strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad(mean, inputs), torch.autograd.grad(whole, inputs), strict=True
+    ):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -84,7 +88,9 @@ def test_curl_equals_the_loop_and_two_ranks():
     whole = curl_loss(query, key, weight)
     assert whole.item() == pytest.approx(total / 6, rel=1e-12)
     halves_equal_the_whole(
-        whole, lambda rows: curl_loss(query[rows], key, weight, positive_offset=rows.start), [query, key, weight]
+        whole,
+        lambda rows: curl_loss(query[rows], key, weight, positive_offset=rows.start),
+        [query, key, weight],
     )
     assert curl_loss(query, key, torch.zeros(4, 4)).item() == pytest.approx(math.log(6))
     assert curl_loss(1e4 * query, key, weight).isfinite()
@@ -139,6 +145,20 @@ def test_bf16_inputs_give_fp32_losses():
         (amdim_nce_loss(a, b[:, None]), amdim_nce_loss(a.float(), b[:, None].float())),
     ):
         assert torch.equal(narrow, wide)
+
+
+def test_autocast_does_not_narrow_the_products():
+    a, b = views(2, 32, 8, seed=0, dtype=torch.float32, requires_grad=False)
+    eye = torch.eye(8)
+    for loss in (
+        lambda: nt_xent_loss(a, b),
+        lambda: byol_loss(a, b),
+        lambda: curl_loss(a, b, eye),
+        lambda: amdim_nce_loss(a, b[:, None]),
+    ):
+        plain = loss()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(loss(), plain)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from relic_rl.losses import relic_loss
 from relic_rl.representation.objectives import OBJECTIVES, build_objective
 
 TRAINED = OBJECTIVES[2:]
@@ -83,6 +84,27 @@ def test_relic_is_its_definition(small_encoder, small_views, num_views, target, 
         torch.autograd.grad(out.loss, weights), torch.autograd.grad(total, weights), strict=True
     ):
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-14)
+
+
+def test_every_option_reaches_the_loss(small_encoder, small_views, monkeypatch):
+    options = {
+        "temperature": 0.3,
+        "alpha": 0.5,
+        "divergence": "js",
+        "penalty_stop_gradient": "first",
+        "normalize": False,
+        "block_size": 4,
+    }
+    seen = {}
+
+    def spy(*arguments, **keywords):
+        seen.update(keywords)
+        return relic_loss(*arguments, **keywords)
+
+    monkeypatch.setattr("relic_rl.representation.objectives.relic.relic_loss", spy)
+    encoder = small_encoder()
+    build("relic", encoder, **options)(encoder, small_views())
+    assert {name: seen[name] for name in options} == options
 
 
 def test_infonce_is_relic_without_its_penalty(small_encoder, small_views):

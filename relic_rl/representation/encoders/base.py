@@ -52,9 +52,9 @@ class Encoder(nn.Module, ABC):
 class ImageConv2d(nn.Conv2d):
     """A convolution that reads images: uint8 in [0, 255] or float in [0, 1], in any memory layout.
 
-    A uint8 image is turned into the compute type (autocast's, where it is on) as it is, and the factor 1/255 goes
-    into the weight instead: that saves a pass over the image, and in bfloat16 nothing is rounded, since its 8
-    significant bits hold every integer up to 256.
+    A uint8 image is turned into the compute type (autocast's, where it is on) as it is, and the factor 1/255
+    goes into the weight instead: that saves a pass over the image, and in bfloat16 nothing is rounded, since
+    its 8 significant bits hold every integer up to 256.
     """
 
     def forward(self, input: Tensor) -> Tensor:

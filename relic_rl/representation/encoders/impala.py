@@ -15,7 +15,7 @@ from relic_rl.representation.encoders.base import Encoder, ImageConv2d
 class ImpalaEncoder(Encoder):
     """Three stages with 16, 32 and 32 channels, then ReLU, a linear layer and ReLU.
 
-    A stage is a 3x3 convolution, 3x3 max pooling with stride 2, and two residual blocks of two 3x3 convolutions.
+    A stage is a 3x3 convolution, 3x3 max pooling with stride 2 and two residual blocks (3x3, 3x3).
     Feature maps are the stages' outputs, before any ReLU: 42x42, 21x21 and 11x11 for 84x84 images.
 
     Args:

@@ -2,7 +2,7 @@
 
 from relic_rl.representation.objectives.amdim import AMDIMObjective
 from relic_rl.representation.objectives.base import Objective, ObjectiveOutput
-from relic_rl.representation.objectives.build import OBJECTIVES, build_objective
+from relic_rl.representation.objectives.build import OBJECTIVE_OPTIONS, OBJECTIVES, build_objective
 from relic_rl.representation.objectives.byol import BYOLObjective
 from relic_rl.representation.objectives.curl import CURLObjective
 from relic_rl.representation.objectives.relic import RelicObjective
@@ -10,6 +10,7 @@ from relic_rl.representation.objectives.simclr import SimCLRObjective
 
 __all__ = [
     "OBJECTIVES",
+    "OBJECTIVE_OPTIONS",
     "AMDIMObjective",
     "BYOLObjective",
     "CURLObjective",

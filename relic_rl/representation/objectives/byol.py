@@ -30,8 +30,8 @@ class BYOLObjective(Objective):
 
     A mean instead of the sum would halve the gradient, which for SGD is a factor of two in the learning rate.
 
-    Metrics: `regression`, the loss; `accuracy`, first view's predictions against this process's projections of
-    the second (chance, 1 / B, when the outputs collapse).
+    Metrics: `regression`, the loss; `accuracy`, first view's predictions against projections of the second,
+    this process's only (chance, 1 / B, when the outputs collapse).
 
     Args:
         encoder: the online encoder, copied into the target; not kept.
