@@ -1,7 +1,7 @@
 """n-step double Q-learning targets on sequences, the window ending where its episode ends.
 
-Source: Kapturowski et al., 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning", sec. 2.3; double
-Q-learning of van Hasselt et al., 2016 (arXiv 1509.06461).
+Source: Kapturowski et al., 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning",
+sec. 2.3; double Q-learning of van Hasselt et al., 2016 (arXiv 1509.06461).
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ def n_step_double_q_targets(
 ) -> Tensor:
     """h(sum of discounted rewards + discount * h^-1(Q_target(s', argmax Q_online(s', .)))).
 
-    The window of step k holds the transitions k to k + n - 1, fewer where one of them is a boundary: it is the last
-    then, and s' is the observation it led to, the episode's final one. Where that boundary is a termination its
-    discount is 0 and nothing is bootstrapped; where it is a truncation, s' is bootstrapped from.
+    The window of step k holds the transitions k to k + n - 1, fewer where one of them is a boundary: it is
+    the last then, and s' is the observation it led to, the episode's final one. Where that boundary is a
+    termination its discount is 0 and nothing is bootstrapped; where it is a truncation, s' is bootstrapped
+    from.
 
     Args:
         r_t: float [M + n - 1, B], raw rewards of the transitions (M: steps, B: sequences).
         discount_t: float [M + n - 1, B], discounts of the transitions; 0 where the return ends.
         boundary_t: bool [M + n - 1, B], the transition was its episode's last.
-        q_online: float [M + n, B, A], action values, on the scale of h, of the observations that the transitions leave
-            and of the last one.
+        q_online: float [M + n, B, A], action values, on the scale of h, of the observations that the
+            transitions leave and of the last one.
         q_target: float [M + n, B, A], the same of the target network.
         n: length of the window.
 
     Returns:
-        float [M, B], targets on the scale of h, without gradient. Steps beyond an episode's end get arbitrary numbers,
-        and no other step's target depends on what lies there.
+        float [M, B], targets on the scale of h, without gradient. Steps beyond an episode's end get arbitrary
+        numbers, and no other step's target depends on what lies there.
     """
     with torch.no_grad():
         steps = len(q_online) - n

@@ -21,6 +21,7 @@ from agents.policies import sampling_policy
 from agents.ppo_loss import ppo_loss
 from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
+from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.guard import GradientGuard
 
 Metrics = dict[str, float]
@@ -137,9 +138,7 @@ class PPO:
 
     def autocast(self) -> torch.autocast:
         """The context of every forward pass, acting and learning alike: their probabilities are compared."""
-        return torch.autocast(
-            self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None
-        )
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
     @torch.no_grad()
     def act(self, step: EnvStep) -> np.ndarray:
@@ -162,6 +161,16 @@ class PPO:
         self.rollout.add_outcome(step, terminated)
         self.steps += int(np.count_nonzero(~step.invented))
         self._last_observation = step.observation
+
+    @property
+    def encoder(self) -> Encoder:
+        """The online encoder."""
+        return self.network.encoder
+
+    @property
+    def at_boundary(self) -> bool:
+        """No rollout is under way."""
+        return self.rollout.position == 0
 
     # ---------------------------------------------------------------- learning
 
@@ -237,9 +246,7 @@ class PPO:
         self.updates += 1
         return metrics
 
-    def _auxiliary_frames(
-        self, batch: PPOBatch, index: Tensor, happened: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+    def _auxiliary_frames(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> tuple[Tensor, Tensor | None]:
         """Frames of the auxiliary loss, uint8 [B, C, H, W], drawn without replacement, and their groups."""
         assert self.auxiliary is not None
         source = index
@@ -253,11 +260,14 @@ class PPO:
 
     evaluation_rule = "actions sampled from the policy"
 
-    def policy(self, generator: torch.Generator) -> Callable[[EnvStep], np.ndarray]:
-        """The policy for evaluation, on a stream of randomness of its own."""
+    def policy(self, generator: torch.Generator, num_envs: int) -> Callable[[EnvStep], np.ndarray]:
+        """The policy for evaluation, on a stream of randomness of its own; any number of environments."""
         return sampling_policy(self.network, generator, self.autocast)
 
     # ------------------------------------------------------------------- state
+
+    def flush(self) -> None:
+        """PPO keeps nothing beside its checkpoints."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything learning continues from, between two iterations (the rollout is empty then)."""

@@ -36,9 +36,7 @@ class AleAtari:
         num_threads: engine threads; 0 = one per core, at most N.
     """
 
-    def __init__(
-        self, game: str, protocol: AtariProtocol, seeds: Sequence[int], *, num_threads: int = 0
-    ) -> None:
+    def __init__(self, game: str, protocol: AtariProtocol, seeds: Sequence[int], *, num_threads: int = 0) -> None:
         self.num_envs = len(seeds)
         self._engine: Any = AtariVectorEnv(
             game,
@@ -65,6 +63,7 @@ class AleAtari:
         self._seeds: NDArray[np.int64] | None = np.array(seeds, dtype=np.int64)
         self.num_actions = len(self._engine.ale.get_action_set())
         self.observation_shape = (protocol.stack, protocol.size, protocol.size)
+        self.stack = protocol.stack
         self.frame_skip = protocol.frame_skip
         self._tracker = EpisodeTracker(self.num_envs)
         # Steps since the game's first observation: the stack is complete once stack - 1 have passed.

@@ -38,9 +38,7 @@ class EnvpoolAtari:
         num_threads: engine threads; 0 = one per core, at most N.
     """
 
-    def __init__(
-        self, game: str, protocol: AtariProtocol, seeds: Sequence[int], *, num_threads: int = 0
-    ) -> None:
+    def __init__(self, game: str, protocol: AtariProtocol, seeds: Sequence[int], *, num_threads: int = 0) -> None:
         self.num_envs = len(seeds)
         self._engine: Any = envpool.make_gymnasium(
             envpool_id(game),
@@ -65,6 +63,7 @@ class EnvpoolAtari:
         )
         self.num_actions = int(self._engine.action_space.n)
         self.observation_shape = (protocol.stack, protocol.size, protocol.size)
+        self.stack = protocol.stack
         self.frame_skip = protocol.frame_skip
         self._tracker = EpisodeTracker(self.num_envs)
 

@@ -14,9 +14,11 @@ class RecentGames:
 
     Args:
         window: number of games the mean is taken over.
+        first_env: games of environments with a lower index are left out of the mean (R2D2's explore more).
     """
 
-    def __init__(self, window: int = 20) -> None:
+    def __init__(self, window: int = 20, first_env: int = 0) -> None:
+        self.first_env = first_env
         self.returns: deque[float] = deque(maxlen=window)
         self.lengths: deque[int] = deque(maxlen=window)
         self.num_games = 0
@@ -24,9 +26,10 @@ class RecentGames:
     def add(self, step: EnvStep) -> None:
         """Record the games that ended with ``step``, by game over or truncation."""
         for i in np.flatnonzero(step.terminated | step.truncated):
-            self.returns.append(float(step.episode_return[i]))
-            self.lengths.append(int(step.episode_length[i]))
             self.num_games += 1
+            if i >= self.first_env:
+                self.returns.append(float(step.episode_return[i]))
+                self.lengths.append(int(step.episode_length[i]))
 
     @property
     def mean_return(self) -> float:

@@ -50,9 +50,7 @@ class GymnasiumImages:
             raise ValueError(f"stack is {stack}: give at least 1")
 
         def make() -> gymnasium.Env[Any, Any]:
-            return gymnasium.make(
-                env_id, max_episode_steps=max_episode_steps, disable_env_checker=True, **options
-            )
+            return gymnasium.make(env_id, max_episode_steps=max_episode_steps, disable_env_checker=True, **options)
 
         require_known(env_id)
         try:
@@ -69,7 +67,7 @@ class GymnasiumImages:
         self.frame_skip = 1
         self.observation_shape = (stack * image[0], *image[1:])
         self._channels = image[0]
-        self._stack = stack
+        self.stack = stack
         self._seeds: list[int] | None = list(seeds)
         self._observation = np.zeros((self.num_envs, *self.observation_shape), dtype=np.uint8)
         self._tracker = EpisodeTracker(self.num_envs)
@@ -95,13 +93,11 @@ class GymnasiumImages:
 
     def _push(self, images: NDArray[np.uint8], first: NDArray[np.bool_]) -> None:
         """Append the newest images to the stacks, in new memory; ``first`` bool [N] starts a stack anew."""
-        if self._channel_axis is None:
-            images = images[:, None]
-        else:
-            images = np.moveaxis(images, 1 + self._channel_axis, 1)
+        axis = self._channel_axis
+        images = images[:, None] if axis is None else np.moveaxis(images, 1 + axis, 1)
         stacked = np.empty_like(self._observation)
-        stacked.reshape(self.num_envs, self._stack, *images.shape[1:])[:] = images[:, None]
-        if self._stack > 1:
+        stacked.reshape(self.num_envs, self.stack, *images.shape[1:])[:] = images[:, None]
+        if self.stack > 1:
             later = ~first
             stacked[later, : -self._channels] = self._observation[later, self._channels :]
         self._observation = stacked
@@ -141,9 +137,7 @@ def require_known(env_id: str) -> None:
 def _image_layout(env_id: str, space: gymnasium.Space[Any]) -> tuple[int | None, tuple[int, int, int]]:
     """Axis of the channels (None = there is none) and (C, H, W)."""
     if not isinstance(space, Box) or space.dtype != np.uint8 or len(space.shape) not in {2, 3}:
-        raise ValueError(
-            f"{env_id} shows {_describe(space)}, not uint8 images: choose one that does, or wrap it"
-        )
+        raise ValueError(f"{env_id} shows {_describe(space)}, not uint8 images: choose one that does, or wrap it")
     if len(space.shape) == 2:
         height, width = space.shape
         return None, (1, height, width)
@@ -158,9 +152,7 @@ def _action_range(env_id: str, space: gymnasium.Space[Any]) -> tuple[int, int]:
     """Number of actions and the first one."""
     if not isinstance(space, Discrete):
         kind = "continuous actions" if isinstance(space, Box) else "actions that are not Discrete"
-        raise ValueError(
-            f"{env_id} has {kind} ({_describe(space)}): choose an environment with Discrete actions"
-        )
+        raise ValueError(f"{env_id} has {kind} ({_describe(space)}): choose an environment with Discrete actions")
     return int(space.n), int(space.start)
 
 

@@ -55,9 +55,7 @@ def reference_scores() -> MappingProxyType[str, Reference]:
     """Scores of a random and of a human player by game (``ms_pacman``), for the 57 games that have them."""
     with files("envs").joinpath("atari57_scores.csv").open(encoding="utf-8") as file:
         rows = csv.DictReader(file)
-        return MappingProxyType(
-            {row["game"]: Reference(float(row["random"]), float(row["human"])) for row in rows}
-        )
+        return MappingProxyType({row["game"]: Reference(float(row["random"]), float(row["human"])) for row in rows})
 
 
 def human_normalized(game: str, score: float) -> float:

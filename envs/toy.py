@@ -44,6 +44,7 @@ class ToyEnv(ABC):
         self.num_envs = n
         self.observation_shape = (1, size, size)
         self.frame_skip = 1
+        self.stack = 1
         self._scale = size // _CELLS
         self._limit = np.inf if max_episode_steps is None else max_episode_steps
         self._seeds = tuple(seeds)
@@ -104,9 +105,7 @@ class ToyEnv(ABC):
         """Set up the board of environment ``i``."""
 
     @abstractmethod
-    def _play(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _play(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         """Reward, terminated and truncated, each [N], of the step number ``self._step``."""
 
     @abstractmethod
@@ -131,9 +130,7 @@ class Catch(ToyEnv):
         self._board["ball"][i] = rng.integers(_CELLS)
         self._board["paddle"][i] = _CELLS // 2
 
-    def _play(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _play(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         self._board["paddle"][:] = np.clip(self._board["paddle"] + actions - 1, 0, _CELLS - 1)
         landed = self._step >= _CELLS - 1
         caught = self._board["ball"] == self._board["paddle"]
@@ -185,9 +182,7 @@ class Recall(ToyEnv):
     def _begin(self, i: int, rng: np.random.Generator) -> None:
         self._board["right"][i] = rng.integers(2)
 
-    def _play(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _play(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         answered = self._step >= self._length
         correct = actions == 1 + self._board["right"]
         reward = np.where(answered, np.where(correct, 1, -1), -0.5 * (actions != 0))
@@ -244,9 +239,7 @@ class Counting(ToyEnv):
     def _begin(self, i: int, rng: np.random.Generator) -> None:
         pass  # the number of the game is all there is to it
 
-    def _play(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _play(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         last = self._step >= self._least + (self._env + self._episode) % 3
         even = self._episode % 2 == 0
         return (1 + actions).astype(np.float32), last & even, last & ~even

@@ -54,6 +54,11 @@ class VectorEnv(Protocol):
         ...
 
     @property
+    def stack(self) -> int:
+        """Frames stacked along the channels of an observation, oldest first; after a reset the first is repeated."""
+        ...
+
+    @property
     def frame_skip(self) -> int:
         """Emulator frames per agent step; 1 outside Atari. frames = frame_skip * agent steps."""
         ...

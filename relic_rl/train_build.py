@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from agents.agent import Agent
 from agents.auxiliary import AuxiliaryLoss
 from agents.networks import ActorCritic
 from agents.ppo import PPO
+from agents.r2d2 import R2D2
+from agents.r2d2_actor import RecurrentActor, epsilon_ladder
+from agents.r2d2_learner import R2D2Learner
+from agents.r2d2_networks import RecurrentQNetwork
+from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay
 from envs.make import make_vector_env
 from envs.types import VectorEnv
 from relic_rl.representation.augmentation import parse_augmentation
@@ -25,7 +32,7 @@ from relic_rl.train_options import TrainConfig
 class Networks(NamedTuple):
     """What is learned."""
 
-    network: ActorCritic
+    network: ActorCritic | RecurrentQNetwork
     objective: Objective | None
     notes: list[str]  # for the user: what was loaded
 
@@ -49,14 +56,20 @@ def build_env(config: TrainConfig, stream: str, num_envs: int, streams: Streams,
 
 def build_networks(config: TrainConfig, env: VectorEnv, streams: Streams, device: torch.device) -> Networks:
     """Encoder, heads and objective, their weights drawn from the "init" stream, the encoder's loaded if asked."""
-    channels, *size = env.observation_shape
+    channels, height, width = env.observation_shape
     # Layers draw from torch's global generator: it is seeded for their sake and used for nothing else.
     torch.manual_seed(streams.integer("init"))
-    encoder = build_encoder(config.encoder, in_channels=channels, image_size=(size[0], size[1]))
+    encoder = build_encoder(config.encoder, in_channels=channels, image_size=(height, width))
     notes = []
     if config.encoder_weights is not None:
         notes.append(str(load_encoder_weights(config.encoder_weights, encoder)))
-    network = ActorCritic(encoder, env.num_actions).to(device)
+    network: ActorCritic | RecurrentQNetwork
+    if config.agent == "ppo":
+        network = ActorCritic(encoder, env.num_actions)
+    else:
+        size = config.lstm_size
+        network = RecurrentQNetwork(encoder, env.num_actions, state_size=size, hidden_size=size)
+    network = network.to(device)
     used = OBJECTIVE_OPTIONS[config.objective]
     options: dict[str, Any] = {name: getattr(config, name) for name in used if hasattr(config, name)}
     if config.target == "online":
@@ -72,6 +85,22 @@ def build_networks(config: TrainConfig, env: VectorEnv, streams: Streams, device
     return Networks(network, objective, notes)
 
 
+def build_auxiliary(
+    config: TrainConfig, networks: Networks, streams: Streams, device: torch.device
+) -> AuxiliaryLoss | None:
+    """The auxiliary loss that agents add to their own, if the objective has one."""
+    if networks.objective is None:
+        return None
+    return AuxiliaryLoss(
+        networks.objective,
+        parse_augmentation(config.augmentation),
+        streams.torch("augmentation", device),
+        weight=config.aux_weight,
+        batch_size=config.aux_batch_size,
+        every=config.aux_every,
+    )
+
+
 def build_ppo(
     config: TrainConfig,
     env: VectorEnv,
@@ -81,18 +110,7 @@ def build_ppo(
     autocast_dtype: torch.dtype | None,
 ) -> PPO:
     """PPO over the networks."""
-    augmentation_stream = streams.torch("augmentation", device)
-    augmentation = parse_augmentation(config.augmentation)
-    auxiliary = None
-    if networks.objective is not None:
-        auxiliary = AuxiliaryLoss(
-            networks.objective,
-            augmentation,
-            augmentation_stream,
-            weight=config.aux_weight,
-            batch_size=config.aux_batch_size,
-            every=config.aux_every,
-        )
+    assert isinstance(networks.network, ActorCritic)
     return PPO(
         networks.network,
         num_envs=env.num_envs,
@@ -100,7 +118,7 @@ def build_ppo(
         generators={
             "action": streams.torch("exploration", device),
             "minibatch": streams.torch("replay", torch.device("cpu")),
-            "augmentation": augmentation_stream,
+            "augmentation": streams.torch("augmentation", device),
         },
         total_steps=config.total_steps,
         num_steps=config.num_steps,
@@ -116,12 +134,97 @@ def build_ppo(
         entropy_coefficient=config.entropy_coefficient,
         clip_reward=config.clip_reward,
         life_loss_ends_return=config.life_loss,
-        auxiliary=auxiliary,
+        auxiliary=build_auxiliary(config, networks, streams, device),
         auxiliary_frames=config.aux_frames,
-        separate_envs=config.aux_negatives == "other-envs",
-        augmentation=augmentation if config.objective == "augment" else None,
+        separate_envs=config.aux_negatives == "other-episodes",
+        augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
         guard=GradientGuard(config.max_grad_norm),
+    )
+
+
+def build_r2d2(
+    config: TrainConfig,
+    env: VectorEnv,
+    networks: Networks,
+    streams: Streams,
+    device: torch.device,
+    autocast_dtype: torch.dtype | None,
+    replay: SequenceReplay,
+) -> R2D2:
+    """R2D2 over the networks and a replay."""
+    assert isinstance(networks.network, RecurrentQNetwork)
+    geometry = replay.geometry
+    return R2D2(
+        RecurrentActor(
+            networks.network,
+            epsilon_ladder(env.num_envs),
+            streams.torch("exploration", device),
+            autocast_dtype=autocast_dtype,
+        ),
+        R2D2Learner(
+            networks.network,
+            geometry.layout,
+            geometry.stack,
+            streams.torch("augmentation", device),
+            discount=config.discount,
+            learning_rate=config.learning_rate,
+            adam_epsilon=config.adam_epsilon,
+            target_period=config.target_period,
+            eta=config.priority_eta,
+            auxiliary=build_auxiliary(config, networks, streams, device),
+            separate_episodes=config.aux_negatives == "other-episodes",
+            augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
+            autocast_dtype=autocast_dtype,
+            guard=GradientGuard(config.max_grad_norm),
+        ),
+        replay,
+        batch_size=config.batch_size,
+        steps_per_update=config.steps_per_update,
+        learning_starts=config.learning_starts,
+        sampling_seed=streams.integer("replay"),
+        life_loss_ends_return=config.life_loss,
+    )
+
+
+def build_agent(
+    config: TrainConfig,
+    env: VectorEnv,
+    networks: Networks,
+    streams: Streams,
+    device: torch.device,
+    autocast_dtype: torch.dtype | None,
+    run_dir: Path,
+) -> Agent:
+    """The agent; R2D2's replay is made in memory, or on disk in the run's directory, or opened there again."""
+    if config.agent == "ppo":
+        return build_ppo(config, env, networks, streams, device, autocast_dtype)
+    geometry = replay_geometry(config, env)
+    directory = run_dir / "replay" if config.replay_on_disk else None
+    options: dict[str, Any] = {
+        "priority_exponent": config.priority_exponent,
+        "importance_exponent": config.importance_exponent,
+        "pin_memory": device.type == "cuda",
+    }
+    networks.notes.append(str(geometry.memory(directory)))
+    if directory is not None and directory.exists():
+        replay = SequenceReplay.load(directory, geometry, mapped=True, **options)
+    else:
+        replay = SequenceReplay(geometry, directory=directory, **options)
+    return build_r2d2(config, env, networks, streams, device, autocast_dtype, replay)
+
+
+def replay_geometry(config: TrainConfig, env: VectorEnv) -> ReplayGeometry:
+    """Size and shape of R2D2's replay."""
+    compressed = config.replay_compressed_gib
+    return ReplayGeometry(
+        num_envs=env.num_envs,
+        observation_shape=env.observation_shape,
+        capacity=config.replay_capacity,
+        stack=env.stack,
+        state_size=config.lstm_size,
+        layout=SequenceLayout(config.sequence_length, config.sequence_overlap, config.burn_in, config.n_step),
+        compressed_bytes=None if compressed is None else round(compressed * 2**30),
     )
 
 

@@ -8,10 +8,11 @@ from typing import Literal
 
 from relic_rl.runtime.config import option
 
-AGENTS = Literal["ppo"]
+AGENTS = Literal["ppo", "r2d2"]
 OBJECTIVES = Literal["none", "augment", "relic", "infonce", "simclr", "byol", "curl", "amdim"]
 CONTRASTIVE = ("relic", "infonce", "simclr", "byol", "curl", "amdim")
 PPO_ONLY = {"agent": ("ppo",)}
+R2D2_ONLY = {"agent": ("r2d2",)}
 AUXILIARY_ONLY = {"objective": CONTRASTIVE}
 TEMPERED = {"objective": ("relic", "infonce", "simclr")}
 RELIC_ONLY = {"objective": ("relic",)}
@@ -29,23 +30,17 @@ class TrainConfig:
     objective: OBJECTIVES = option(
         "relic", "auxiliary objective; augment = none, but the RL loss sees augmented frames"
     )
-    encoder: Literal["nature", "impala"] = option(
-        "nature", "convolutional encoder, shared by agent and objective"
-    )
+    encoder: Literal["nature", "impala"] = option("nature", "convolutional encoder, shared by agent and objective")
     encoder_weights: str | None = option(None, "safetensors file the encoder starts from")
     seed: int = option(0, "seed of every stream of random numbers", min=0)
 
     # ---- budget and machine
     total_steps: int = option(2_000_000, "agent steps (decisions) over all environments", min=1)
     num_envs: int = option(16, "environments played in parallel", min=1)
-    protocol: Literal["v5", "noop"] = option(
-        "v5", "Atari protocol: v5 = sticky actions; noop = random no-op starts"
-    )
+    protocol: Literal["v5", "noop"] = option("v5", "Atari protocol: v5 = sticky actions; noop = random no-op starts")
     engine: Literal["envpool", "ale"] = option("envpool", "Atari engine")
     device: str = option("auto", "auto, cpu, cuda or cuda:INDEX")
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", "auto: bf16 where a micro-benchmark shows that it pays"
-    )
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", "auto: bf16 where a micro-benchmark shows that it pays")
     threads: int = option(0, "CPU threads of torch and of the engine; 0 = all cores", min=0)
 
     # ---- run directory
@@ -73,36 +68,52 @@ class TrainConfig:
     num_steps: int = option(128, "PPO: steps of each environment per rollout", min=1, when=PPO_ONLY)
     num_epochs: int = option(4, "PPO: passes over each rollout", min=1, when=PPO_ONLY)
     num_minibatches: int = option(8, "PPO: minibatches per pass", min=1, when=PPO_ONLY)
-    anneal: bool = option(
-        True, "PPO: let the learning rate fall linearly to 0 at --total-steps", when=PPO_ONLY
-    )
-    gae_lambda: float = option(
-        0.95, "PPO: lambda of generalised advantage estimation", min=0, max=1, when=PPO_ONLY
-    )
-    clip_range: float = option(
-        0.1, "PPO: clip range of the probability ratio and of the value", above=0, when=PPO_ONLY
-    )
+    anneal: bool = option(True, "PPO: let the learning rate fall linearly to 0 at --total-steps", when=PPO_ONLY)
+    gae_lambda: float = option(0.95, "PPO: lambda of generalised advantage estimation", min=0, max=1, when=PPO_ONLY)
+    clip_range: float = option(0.1, "PPO: clip range of the probability ratio and of the value", above=0, when=PPO_ONLY)
     clip_value: bool = option(True, "PPO: clip the value loss", when=PPO_ONLY)
     value_coefficient: float = option(0.5, "PPO: weight of the value loss", min=0, when=PPO_ONLY)
     entropy_coefficient: float = option(0.01, "PPO: weight of the entropy bonus", min=0, when=PPO_ONLY)
     clip_reward: bool = option(True, "PPO: learn from the sign of the reward", when=PPO_ONLY)
 
+    # ---- R2D2
+    batch_size: int = option(64, "R2D2: sequences per update", min=1, when=R2D2_ONLY)
+    sequence_length: int = option(80, "R2D2: steps of a sequence that are trained on", min=1, when=R2D2_ONLY)
+    sequence_overlap: int = option(40, "R2D2: steps shared by neighbouring sequences", min=0, when=R2D2_ONLY)
+    burn_in: int = option(40, "R2D2: steps that only prepare the LSTM", min=0, when=R2D2_ONLY)
+    n_step: int = option(5, "R2D2: n of the n-step return", min=1, when=R2D2_ONLY)
+    steps_per_update: float = option(32.0, "R2D2: agent steps for each update", above=0, when=R2D2_ONLY)
+    learning_starts: int = option(
+        20_000, "R2D2: observations in the replay before updates begin", min=1, when=R2D2_ONLY
+    )
+    target_period: int = option(2_500, "R2D2: updates between copies to the target network", min=1, when=R2D2_ONLY)
+    lstm_size: int = option(512, "R2D2: units of the LSTM and of each head's hidden layer", min=1, when=R2D2_ONLY)
+    adam_epsilon: float = option(1e-3, "R2D2: Adam's epsilon", above=0, when=R2D2_ONLY)
+    replay_capacity: int = option(1_000_000, "R2D2: observations kept", min=1, when=R2D2_ONLY)
+    replay_on_disk: bool = option(
+        False, "R2D2: keep the replay in RUN_DIR/replay, where it survives a restart", when=R2D2_ONLY
+    )
+    replay_compressed_gib: float | None = option(
+        None, "R2D2: compress frames losslessly into this many GiB", above=0, when=R2D2_ONLY
+    )
+    priority_exponent: float = option(0.9, "R2D2: exponent of the priorities", min=0, when=R2D2_ONLY)
+    importance_exponent: float = option(0.6, "R2D2: exponent of the importance weights", min=0, max=1, when=R2D2_ONLY)
+    priority_eta: float = option(
+        0.9, "R2D2: weight of the largest TD error in a priority, against their mean", min=0, max=1, when=R2D2_ONLY
+    )
+
     # ---- auxiliary objective
     aux_weight: float = option(1.0, "coefficient of the auxiliary loss", min=0, when=AUXILIARY_ONLY)
-    aux_batch_size: int = option(
-        64, "frames per evaluation of the auxiliary loss", min=2, when=AUXILIARY_ONLY
-    )
-    aux_every: int = option(
-        4, "optimiser steps from one auxiliary loss to the next", min=1, when=AUXILIARY_ONLY
-    )
+    aux_batch_size: int = option(64, "frames per evaluation of the auxiliary loss", min=2, when=AUXILIARY_ONLY)
+    aux_every: int = option(4, "optimiser steps from one auxiliary loss to the next", min=1, when=AUXILIARY_ONLY)
     aux_frames: Literal["minibatch", "rollout"] = option(
         "minibatch",
         "PPO: draw the frames from the current minibatch or from the whole rollout",
         when=PPO_ONLY | AUXILIARY_ONLY,
     )
-    aux_negatives: Literal["all", "other-envs"] = option(
+    aux_negatives: Literal["all", "other-episodes"] = option(
         "all",
-        "contrast a frame with all others of the batch, or only with those of other environments",
+        "contrast a frame with all others of the batch, or only with those of other episodes (PPO: environments)",
         when=AUXILIARY_ONLY,
     )
     augmentation: str = option(
@@ -135,13 +146,15 @@ class TrainConfig:
     )
 
     @property
-    def minibatch_size(self) -> int:
-        """Transitions per optimiser step, before those that auto-reset invents are left out."""
+    def frames_per_update(self) -> int:
+        """Transitions an optimiser step trains on, all that can be."""
+        if self.agent == "r2d2":
+            return self.batch_size * self.sequence_length
         return self.num_envs * self.num_steps // self.num_minibatches
 
     def problems(self) -> Iterator[str]:
         """What no single option shows."""
-        if self.agent == "ppo" and self.minibatch_size < 2:
+        if self.agent == "ppo" and self.frames_per_update < 2:
             yield (
                 f"--num-minibatches {self.num_minibatches} cuts rollouts of {self.num_envs} x {self.num_steps} steps "
                 "into batches of less than 2: lower it"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from agents.ppo import PPO
+from agents.agent import Agent
 from envs.games import RecentGames
 from envs.types import EnvStep, VectorEnv
 from relic_rl.runtime.checkpoint import Loaded, save_checkpoint
+from relic_rl.runtime.errors import BadInput
 from relic_rl.runtime.interrupts import Interrupts
 from relic_rl.runtime.metrics import MetricLogger
 from relic_rl.runtime.progress import Progress
@@ -30,13 +31,16 @@ class Run:
         directory: the run's directory.
         interrupts: asked between iterations.
         loaded: the checkpoint to continue from, or None.
+
+    Raises:
+        BadInput: the checkpoint does not fit the agent.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         env: VectorEnv,
-        agent: PPO,
+        agent: Agent,
         directory: RunDir,
         interrupts: Interrupts,
         loaded: Loaded | None,
@@ -46,12 +50,17 @@ class Run:
         self.agent = agent
         self.directory = directory
         self.interrupts = interrupts
-        self.games = RecentGames()
+        self.games = RecentGames(first_env=env.num_envs // 2 if config.agent == "r2d2" else 0)
         self.best_return = float("-inf")
         self.step = env.reset()
         seconds = 0.0
         if loaded is not None:
-            seconds = self._load(loaded.state)
+            try:
+                seconds = self._load(loaded.state)
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise BadInput(
+                    f"checkpoint {loaded.path} does not fit these options: resume with those it was made with"
+                ) from error
         self.log = MetricLogger(directory.path, frame_skip=env.frame_skip, step=agent.steps, seconds=seconds)
         self.progress = Progress(config.total_steps, frame_skip=env.frame_skip, every=config.log_every)
 
@@ -63,9 +72,16 @@ class Run:
         self.save()
         saved_at = time.monotonic()
         with self.progress:
-            while self.agent.steps < self.config.total_steps and not self.interrupts.requested:
-                metrics = self._iterate()
-                self.log.add(metrics)
+            while not self._finished():
+                self.step = self.env.step(self.agent.act(self.step))
+                self.agent.observe(self.step)
+                self.games.add(self.step)
+                learned = self.agent.learn()
+                if learned is not None:
+                    metrics = learned
+                    self.log.add(metrics)
+                if not self.agent.at_boundary:
+                    continue
                 if self.log.due(self.agent.steps):
                     self._write_row()
                 if time.monotonic() - saved_at >= self.config.checkpoint_every:
@@ -76,15 +92,10 @@ class Run:
             self.save()
             self._show(metrics, final=True)
 
-    def _iterate(self) -> dict[str, float]:
-        """One iteration: environments and agent step together until the agent has learned."""
-        while True:
-            self.step = self.env.step(self.agent.act(self.step))
-            self.agent.observe(self.step)
-            self.games.add(self.step)
-            metrics = self.agent.learn()
-            if metrics is not None:
-                return metrics
+    def _finished(self) -> bool:
+        """The budget is spent or a signal came, and nothing is half collected."""
+        spent = self.agent.steps >= self.config.total_steps
+        return self.agent.at_boundary and (spent or self.interrupts.requested)
 
     def _write_row(self) -> None:
         games = self.games
@@ -112,6 +123,7 @@ class Run:
         is_best = self.games.mean_return > self.best_return
         if is_best:
             self.best_return = self.games.mean_return
+        self.agent.flush()
         state: dict[str, Any] = {
             "agent": self.agent.state_dict(),
             "games": self.games.state_dict(),

@@ -40,6 +40,52 @@ def test_a_toy_task_is_learned(objective: str, tmp_path: Path) -> None:
     assert found["updates"] >= 24000 // (16 * 32) * 16
 
 
+RECALL = ["--env", "relic/Recall-v0", "--device", "cpu", "--precision", "fp32", "--threads", "1", "--no-video"]
+R2D2 = ["--agent", "r2d2", "--lstm-size", "64", "--sequence-length", "10", "--sequence-overlap", "5", "--burn-in", "5"]
+R2D2 += ["--n-step", "3", "--batch-size", "32", "--steps-per-update", "16", "--learning-starts", "500"]
+R2D2 += ["--learning-rate", "1e-3", "--adam-epsilon", "1e-5", "--discount", "0.97", "--target-period", "50"]
+R2D2 += ["--replay-capacity", "20000", "--num-envs", "16"]
+
+
+def test_r2d2_solves_a_memory_task(tmp_path: Path) -> None:
+    budget = ["--objective", "none", "--total-steps", "5000", "--eval-episodes", "100"]
+    assert main([*RECALL, *R2D2, *budget, "--run-dir", str(tmp_path / "run")]) == 0
+    found = result(tmp_path / "run")
+    assert found["evaluation"]["mean_return"] >= 0.8
+    assert found["evaluation"]["rule"].startswith("epsilon-greedy")
+
+
+def test_a_memoryless_agent_cannot(tmp_path: Path) -> None:
+    budget = ["--objective", "none", "--total-steps", "10000", "--eval-episodes", "200", "--num-envs", "16"]
+    sizes = ["--num-steps", "32", "--num-minibatches", "4", "--num-epochs", "4"]
+    assert main([*RECALL, *sizes, *budget, "--run-dir", str(tmp_path / "run")]) == 0
+    # Chance is 0 and 200 games scatter by 0.07: the bound is four standard errors away.
+    assert result(tmp_path / "run")["evaluation"]["mean_return"] <= 0.3
+
+
+def test_r2d2_with_relic_same_seed_same_bytes_and_exact_resume(tmp_path: Path) -> None:
+    options = [*RECALL, *R2D2, "--aux-batch-size", "16", "--eval-episodes", "2", "--replay-on-disk"]
+    options += ["--aux-negatives", "other-episodes"]
+    weights = []
+    for name in ("a", "b"):
+        run = tmp_path / name
+        assert main([*options, "--total-steps", "1600", "--run-dir", str(run)]) == 0
+        weights.append([(run / file).read_bytes() for file in ("encoder.safetensors", "critic.safetensors")])
+    assert weights[0] == weights[1]
+    part = tmp_path / "part"
+    assert main([*options, "--total-steps", "1200", "--run-dir", str(part)]) == 0
+    assert 0 < result(part)["updates"] < result(tmp_path / "a")["updates"]
+    assert main(["--resume", str(part), "--total-steps", "1600"]) == 0
+    assert [(part / file).read_bytes() for file in ("encoder.safetensors", "critic.safetensors")] == weights[0]
+
+
+def test_a_replay_that_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    huge = [*RECALL, *R2D2, "--objective", "none", "--replay-capacity", "10000000000"]
+    assert main([*huge, "--run-dir", str(tmp_path / "run")]) == 2
+    assert "GiB" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_same_seed_same_bytes_and_other_seed_other_bytes(tmp_path: Path) -> None:
     def weights(name: str, seed: int) -> tuple[bytes, bytes]:
         run = tmp_path / name
@@ -61,9 +107,7 @@ def test_run_directory_is_complete(tmp_path: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert {"config.yaml", "versions.json", "progress.csv", "checkpoints", "result.json"} <= names
     assert {"encoder.safetensors", "critic.safetensors"} <= names
-    assert any(
-        name.startswith("events.out.tfevents") for name in names | {p.name for p in run.rglob("events*")}
-    )
+    assert any(name.startswith("events.out.tfevents") for name in names | {p.name for p in run.rglob("events*")})
     assert any(path.suffix in (".mp4", ".gif") and path.stat().st_size > 0 for path in run.iterdir())
     rows = list(csv.DictReader((run / "progress.csv").open()))
     needed = {"step", "frames", "seconds", "steps_per_second", "mean_return", "num_games", "updates"}
@@ -83,7 +127,7 @@ def test_objectives_all_run(tmp_path: Path) -> None:
 
 def test_options_of_the_head_and_impala_run(tmp_path: Path) -> None:
     options = ["--encoder", "impala", "--target", "online", "--divergence", "js", "--aux-frames", "rollout"]
-    options += ["--aux-negatives", "other-envs", "--learnable-temperature", "--critic-layers", "1"]
+    options += ["--aux-negatives", "other-episodes", "--learnable-temperature", "--critic-layers", "1"]
     assert main([*TINY, *options, "--run-dir", str(tmp_path / "run")]) == 0
 
 
@@ -132,9 +176,7 @@ def test_a_signal_saves_and_exits(number: int, code: int, tmp_path: Path) -> Non
         str(run),
     ]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
-    wait_for(
-        lambda: (run / "progress.csv").exists() and len((run / "progress.csv").read_text().splitlines()) > 1
-    )
+    wait_for(lambda: (run / "progress.csv").exists() and len((run / "progress.csv").read_text().splitlines()) > 1)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code

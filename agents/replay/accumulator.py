@@ -74,9 +74,7 @@ class Accumulator:
         self._age = np.where(invented, 0, self._age + 1).astype(np.int32)
         self._ended = ended.copy()
 
-        first = self._age - (
-            layout.length + layout.n_step - 1
-        )  # age of the sequence whose extra rows are all here
+        first = self._age - (layout.length + layout.n_step - 1)  # age of the sequence whose extra rows are all here
         whole = np.flatnonzero((first >= 0) & (first % layout.stride == 0))
         whole_start = position - self._age[whole] + first[whole]
         end_env, end_start = self._at_end(np.flatnonzero(ended), position)

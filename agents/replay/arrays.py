@@ -65,7 +65,7 @@ def load_arrays(specs: Mapping[str, ArraySpec], directory: Path, *, mapped: bool
     for name, spec in specs.items():
         path = array_path(directory, name)
         try:
-            # Reading first: a file that is too short would be extended, not refused, by opening it for writing.
+            # First for reading: opened for writing, a file that is too short would be extended.
             array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
             if mapped:
                 array = np.load(path, mmap_mode="r+", allow_pickle=False)

@@ -20,13 +20,12 @@ class SequenceBatch(NamedTuple):
     frames: Tensor  # uint8 [S - 1 + T, B, C, H, W], single frames; `stack_frames` makes the T observations
     action_tm1: Tensor  # int64 [T, B], action that led to the row; -1 for an episode's first
     reward_t: Tensor  # float32 [T, B], raw reward that came with the row
-    ends_return_t: (
-        Tensor  # bool [T, B], nothing to bootstrap from: game over, or a lost life where that counts
-    )
+    ends_return_t: Tensor  # bool [T, B], nothing to bootstrap from: game over, or a lost life where that counts
     ends_episode_t: Tensor  # bool [T, B], the episode's last row, its final observation
     valid: Tensor  # bool [T, B]
     begin: Tensor  # int64 [B], first valid row, at most burn_in
     state: Tensor  # float32 [2, B, D], (h, c) with which row ``begin`` is read
+    episode: Tensor  # int64 [B], equal for sequences of one episode, and only for these
     weight: Tensor  # float32 [B], importance weights
     sequence: Tensor  # int64 [B], identity, for `SequenceReplay.update_priorities`
 

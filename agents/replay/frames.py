@@ -88,9 +88,7 @@ class CompressedFrames:
         """See `FrameStore`."""
         rows, budget = len(self._begin), len(self._ring)
         packed = [zlib.compress(frame.data, self._level) for frame in frames]
-        self._waiting = [
-            p if len(p) < frames.shape[1] else f.tobytes() for p, f in zip(packed, frames, strict=True)
-        ]
+        self._waiting = [p if len(p) < frames.shape[1] else f.tobytes() for p, f in zip(packed, frames, strict=True)]
         needed = sum(map(len, self._waiting))
         last = (position - 1) % rows
         begin = int(self._begin[last, -1] + self._size[last, -1]) if position else 0
@@ -124,11 +122,7 @@ class CompressedFrames:
                 try:
                     piece = np.frombuffer(zlib.decompress(piece.data), dtype=np.uint8)
                 except zlib.error as error:
-                    raise ReplayError(
-                        f"a compressed frame of the replay is damaged ({error}): delete it"
-                    ) from error
+                    raise ReplayError(f"a compressed frame of the replay is damaged ({error}): delete it") from error
             if len(piece) != frame_bytes:
-                raise ReplayError(
-                    "a compressed frame of the replay is damaged (its length is wrong): delete it"
-                )
+                raise ReplayError("a compressed frame of the replay is damaged (its length is wrong): delete it")
             out[k] = piece

@@ -43,8 +43,7 @@ class SequenceLayout:
             )
         if self.burn_in < 0 or self.n_step < 1:
             raise ReplayError(
-                f"burn-in is {self.burn_in} and n is {self.n_step}: "
-                "give a burn-in of at least 0, n of at least 1"
+                f"burn-in is {self.burn_in} and n is {self.n_step}: give a burn-in of at least 0, n of at least 1"
             )
 
     @property

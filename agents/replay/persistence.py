@@ -30,9 +30,7 @@ def exists(directory: Path) -> bool:
     return (directory / _FILE).is_file()
 
 
-def write(
-    directory: Path, geometry: ReplayGeometry, arrays: Arrays, summary: Summary, *, mapped: bool
-) -> None:
+def write(directory: Path, geometry: ReplayGeometry, arrays: Arrays, summary: Summary, *, mapped: bool) -> None:
     """Save a replay, whole or not at all.
 
     Args:
@@ -85,7 +83,5 @@ def read(directory: Path, geometry: ReplayGeometry, *, mapped: bool) -> tuple[Ar
     mine, theirs = geometry.to_json(), saved.to_json()
     different = [f"{key} {theirs[key]} (now {mine[key]})" for key in mine if mine[key] != theirs[key]]
     if different:
-        raise ReplayError(
-            f"replay {directory} was made with {', '.join(different)}: use the same options or delete it"
-        )
+        raise ReplayError(f"replay {directory} was made with {', '.join(different)}: use the same options or delete it")
     return load_arrays(geometry.flat_specs(), directory, mapped=mapped), summary

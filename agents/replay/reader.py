@@ -53,6 +53,7 @@ def read_sequences(
         valid=torch.from_numpy(wanted == row),
         begin=torch.from_numpy(begin - start + layout.burn_in),
         state=torch.from_numpy(storage.state(begin, env)),
+        episode=torch.from_numpy(first * geometry.num_envs + env),
         weight=torch.ones(len(start)),
         sequence=torch.from_numpy(start * geometry.num_envs + env),
     )

@@ -135,7 +135,7 @@ class SequenceReplay:
         """Build the three parts around arrays, empty or restored."""
         self.geometry = geometry
         self._arrays = arrays
-        self._directory = directory
+        self.directory = directory
         self._pin_memory = pin_memory
         layout = geometry.layout
         compressed = geometry.compressed_bytes is not None
@@ -187,6 +187,8 @@ class SequenceReplay:
         """
         geometry, storage = self.geometry, self._storage
         frames = self._newest_frames(step)
+        if (0 if state is None else state.shape[-1]) != geometry.state_size:
+            raise ReplayError(f"give LSTM states of {geometry.state_size} units, as the replay was made for")
         row = self._accumulator.add(storage.position, step.invented, step.terminated | step.truncated)
         if row.interrupted.any():
             storage.end_episodes(np.flatnonzero(row.interrupted))
@@ -216,8 +218,7 @@ class SequenceReplay:
         images = step.observation
         if images.shape != expected or images.dtype != np.uint8:
             raise ReplayError(
-                f"observations are {images.dtype} {list(images.shape)}, "
-                f"the replay was made for uint8 {list(expected)}"
+                f"observations are {images.dtype} {list(images.shape)}, the replay was made for uint8 {list(expected)}"
             )
         channels = geometry.frame_shape[0]
         first = images[step.invented].reshape(-1, geometry.stack, *geometry.frame_shape)
@@ -298,14 +299,12 @@ class SequenceReplay:
         Raises:
             OSError: disk full or unwritable.
         """
-        home = self._directory is not None and directory.resolve() == self._directory.resolve()
+        home = self.directory is not None and directory.resolve() == self.directory.resolve()
         persistence.write(directory, self.geometry, self._arrays, self.summary(), mapped=home)
 
     def summary(self) -> persistence.Summary:
         """Counts and the sum of priorities."""
-        return persistence.Summary(
-            self.position, self._storage.oldest, self.num_sequences, self._sampler.tree.total
-        )
+        return persistence.Summary(self.position, self._storage.oldest, self.num_sequences, self._sampler.tree.total)
 
     def self_check(self, expected: persistence.Summary | None = None) -> None:
         """Check every row, state, age, sequence and priority.

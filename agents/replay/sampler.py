@@ -86,9 +86,7 @@ class PrioritizedSampler:
             ReplayError: a priority is negative or not finite.
         """
         if not (np.isfinite(priority) & (priority >= 0)).all():
-            raise ReplayError(
-                "a priority is negative or not finite: skip the update whose loss is not finite"
-            )
+            raise ReplayError("a priority is negative or not finite: skip the update whose loss is not finite")
         there = self.tree.leaves[leaf] > 0
         leaf, priority = leaf[there], np.maximum(priority[there], _LEAST)
         if len(leaf):

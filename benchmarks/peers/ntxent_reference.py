@@ -35,9 +35,7 @@ def import_nt_xent() -> type[torch.nn.Module]:
 def main(path: str) -> None:
     nt_xent = import_nt_xent()
     cases = []
-    for seed, (rows, features, temperature) in enumerate(
-        [(1, 3, 0.5), (4, 3, 0.5), (6, 8, 0.1), (5, 2, 1.0)]
-    ):
+    for seed, (rows, features, temperature) in enumerate([(1, 3, 0.5), (4, 3, 0.5), (6, 8, 0.1), (5, 2, 1.0)]):
         generator = torch.Generator().manual_seed(seed)
         z_1 = torch.randn(rows, features, generator=generator, dtype=torch.float64).requires_grad_()
         z_2 = torch.randn(rows, features, generator=generator, dtype=torch.float64).requires_grad_()

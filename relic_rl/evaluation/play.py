@@ -100,3 +100,11 @@ def summarize(games: Games, env_id: str) -> dict[str, Any]:
         return summary
     summary["impossible_scores"] = sum(impossible_score(game, score) for score in games.returns)
     return summary
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """One line for the user."""
+    line = f"mean score {summary['mean_return']:.4g} over {summary['num_games']} games"
+    if "human_normalized" in summary:
+        line += f", {summary['human_normalized']:.0%} of the way from random to human play"
+    return line

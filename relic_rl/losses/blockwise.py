@@ -117,9 +117,7 @@ def evaluate(
         wanted: for each tensor, online then target, whether its gradient is.
     """
     num_rows, num_columns = len(online[0]), len(target[0])
-    zeros = [
-        torch.zeros_like(x) if want else None for x, want in zip([*online, *target], wanted, strict=True)
-    ]
+    zeros = [torch.zeros_like(x) if want else None for x, want in zip([*online, *target], wanted, strict=True)]
     gradients = Gradients(zeros[: len(online)], zeros[len(online) :])
     per_anchor = Terms(*online[0].new_empty(len(Terms._fields), num_rows))
     per_row = None if weights is None else Weights(*(weight / num_rows for weight in weights))
@@ -141,9 +139,8 @@ def evaluate(
                 column[rows] = term
         if weights is None:
             continue
-        for slope, (left, right) in zip(
-            logits, plan.pairs, strict=True
-        ):  # the logits are their gradient by now
+        # By now the buffer holds the gradient with respect to the logits.
+        for slope, (left, right) in zip(logits, plan.pairs, strict=True):
             grad_u, grad_v = gradients.online[left], gradients.target[right]
             if grad_u is not None:
                 multiply(slope, target[right], plan.product_dtype, out=grad_u[block], accumulate=True)

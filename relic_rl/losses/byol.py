@@ -31,8 +31,7 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """
     if prediction.ndim != 2 or prediction.shape != target.shape:
         raise ValueError(
-            "byol_loss needs two tensors of one shape [N, D], "
-            f"got {list(prediction.shape)} and {list(target.shape)}"
+            f"byol_loss needs two tensors of one shape [N, D], got {list(prediction.shape)} and {list(target.shape)}"
         )
     dtype = working_dtype(prediction, target)
     cosine = functional.cosine_similarity(prediction.to(dtype), target.to(dtype), dim=1)

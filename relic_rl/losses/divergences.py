@@ -102,10 +102,6 @@ def divergence_by_name(name: str) -> Divergence:
         except ValueError:
             order = math.nan
         if not (order > 0 and order != 1 and math.isfinite(order)):
-            raise ValueError(
-                f"{name}: the order must be a number above 0 and not 1 (order 1 is kl), as in renyi(0.5)"
-            )
+            raise ValueError(f"{name}: the order must be a number above 0 and not 1 (order 1 is kl), as in renyi(0.5)")
         return partial(renyi, order=order)
-    raise ValueError(
-        f"unknown divergence {name!r}: choose {', '.join(DIVERGENCES)}, renyi(order) or sinkhorn"
-    )
+    raise ValueError(f"unknown divergence {name!r}: choose {', '.join(DIVERGENCES)}, renyi(order) or sinkhorn")

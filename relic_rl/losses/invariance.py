@@ -41,9 +41,7 @@ def kl_sides(divergence: Divergence, stop_gradient: StopGradient | None) -> KLSi
     return KLSides(1.0, 0.0) if first_lives else KLSides(0.0, 1.0)
 
 
-def invariance_penalty(
-    log_p: Tensor, divergence: Divergence, stop_gradient: StopGradient | None = None
-) -> Tensor:
+def invariance_penalty(log_p: Tensor, divergence: Divergence, stop_gradient: StopGradient | None = None) -> Tensor:
     """Mean divergence over the ordered pairs of distinct interventions.
 
     Args:

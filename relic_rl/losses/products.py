@@ -21,9 +21,7 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def multiply(
-    a: Tensor, b: Tensor, product_dtype: torch.dtype | None, *, out: Tensor, accumulate: bool = False
-) -> None:
+def multiply(a: Tensor, b: Tensor, product_dtype: torch.dtype | None, *, out: Tensor, accumulate: bool = False) -> None:
     """Write a @ b, or add it, to `out`; no gradient flows.
 
     Args:
@@ -70,9 +68,7 @@ class NarrowProduct(torch.autograd.Function):
     """a @ b.T with narrow operands, forward and backward; a [N, D], b [M, D], result [N, M]."""
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, a: Tensor, b: Tensor, product_dtype: torch.dtype
-    ) -> Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, a: Tensor, b: Tensor, product_dtype: torch.dtype) -> Tensor:
         """The product, in the working type."""
         ctx.save_for_backward(a, b)
         ctx.product_dtype = product_dtype  # type: ignore[attr-defined]

@@ -116,9 +116,7 @@ def relic_loss(
         raise ValueError(
             "the invariance penalty needs two interventions; one target of two views gives one: set alpha=0"
         )
-    candidates = Candidates(
-        len(online[0]), len(target[0]), positive_offset, anchor_group, target_group, negatives
-    )
+    candidates = Candidates(len(online[0]), len(target[0]), positive_offset, anchor_group, target_group, negatives)
     with torch.autocast(online[0].device.type, enabled=False):
         dtype = working_dtype(*online, *target)
         u = [_rows(view, dtype, normalize) / temperature for view in online]
@@ -129,9 +127,7 @@ def relic_loss(
             distance: Divergence = sinkhorn_divergence(ground_cost(v))
         else:
             distance = divergence_by_name(divergence)
-        plan = Plan(
-            pairs, candidates, distance, penalty_stop_gradient, alpha, block_size or len(u[0]), product_dtype
-        )
+        plan = Plan(pairs, candidates, distance, penalty_stop_gradient, alpha, block_size or len(u[0]), product_dtype)
         return RelicOutput(*(_dense_relic(u, v, plan) if block_size is None else blockwise_relic(u, v, plan)))
 
 
@@ -172,9 +168,7 @@ def _dense_relic(online: Sequence[Tensor], target: Sequence[Tensor], plan: Plan)
     all_rows = slice(None)
     positive = plan.candidates.positive(all_rows, online[0].device)
     excluded = plan.candidates.excluded(all_rows, positive)
-    logits = torch.stack(
-        [_product(online[left], target[right], plan.product_dtype) for left, right in plan.pairs]
-    )
+    logits = torch.stack([_product(online[left], target[right], plan.product_dtype) for left, right in plan.pairs])
     if excluded is not None:
         logits = logits.masked_fill(excluded, EXCLUDED_LOGIT)
     log_p = logits.log_softmax(-1)
@@ -202,18 +196,12 @@ def _rows(view: Tensor, dtype: torch.dtype, normalize: bool) -> Tensor:
 def _check(online: Sequence[Tensor], target: Sequence[Tensor]) -> None:
     """Refuse views that do not fit together."""
     if len(online) < 2 or not 1 <= len(target) <= len(online):
-        raise ValueError(
-            f"relic_loss needs V >= 2 online and 1 to V target views, got {len(online)} and {len(target)}"
-        )
+        raise ValueError(f"relic_loss needs V >= 2 online and 1 to V target views, got {len(online)} and {len(target)}")
     for name, views in (("online", online), ("target", target)):
         if views[0].ndim != 2 or any(view.shape != views[0].shape for view in views):
-            raise ValueError(
-                f"{name} views need one shape [rows, D], got {[list(view.shape) for view in views]}"
-            )
+            raise ValueError(f"{name} views need one shape [rows, D], got {[list(view.shape) for view in views]}")
     if online[0].shape[1] != target[0].shape[1]:
-        raise ValueError(
-            f"online and target differ in features: {online[0].shape[1]} and {target[0].shape[1]} columns"
-        )
+        raise ValueError(f"online and target differ in features: {online[0].shape[1]} and {target[0].shape[1]} columns")
 
 
 def _check_options(
@@ -222,9 +210,7 @@ def _check_options(
     """Refuse options outside their range."""
     if isinstance(temperature, Tensor):
         if temperature.ndim != 0:
-            raise ValueError(
-                f"temperature needs a float or a 0-d tensor, got shape {list(temperature.shape)}"
-            )
+            raise ValueError(f"temperature needs a float or a 0-d tensor, got shape {list(temperature.shape)}")
     elif not 0 < temperature < math.inf:
         raise ValueError(f"temperature needs a finite number above 0, got {temperature}")
     if not 0 <= alpha < math.inf:

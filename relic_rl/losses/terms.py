@@ -34,23 +34,27 @@ def anchor_terms(
         stop_gradient: which argument of the divergence is held fixed.
         with_penalty: False leaves the penalty out of the graph: it is then a detached diagnostic.
     """
-    at_positive = log_p.gather(-1, positive.expand(log_p.shape[:2])[..., None]).squeeze(-1)
+    index = positive.expand(log_p.shape[:2])[..., None]
+    at_positive = log_p.gather(-1, index)
     if with_penalty:
         invariance = invariance_penalty(log_p, divergence, stop_gradient)
     else:
         with torch.no_grad():
             invariance = invariance_penalty(log_p.detach(), divergence)
-    return Terms(-at_positive.mean(0), invariance, beats_all_others(log_p.detach().clone(), positive).mean(0))
+    accuracy = (at_positive.detach() > best_other(log_p.detach().clone(), index)).to(log_p.dtype)
+    return Terms(-at_positive.mean((0, 2)), invariance, accuracy.mean((0, 2)))
 
 
-def beats_all_others(log_p: Tensor, positive: Tensor) -> Tensor:
-    """Whether the positive scores above every other candidate, 0 or 1, [I, N]; ties lose, so a collapsed
-    encoder scores 0.
+def best_other(scores: Tensor, index: Tensor) -> Tensor:
+    """The best score beside the positive's, [I, N, 1]; works in `scores` and leaves them as they were.
 
-    Works in `log_p` and leaves it as it was.
+    A positive counts as right where it is above that. Ties are wrong, so a collapsed encoder has accuracy 0.
+
+    Args:
+        scores: [I, N, M].
+        index: int64 [I, N, 1] column of each positive.
     """
-    index = positive.expand(log_p.shape[:2])[..., None]
-    at_positive = log_p.gather(-1, index)
-    best_other = log_p.scatter_(-1, index, -torch.inf).amax(-1, keepdim=True)
-    log_p.scatter_(-1, index, at_positive)
-    return (at_positive > best_other).squeeze(-1).to(log_p.dtype)
+    at_positive = scores.gather(-1, index)
+    best = scores.scatter_(-1, index, -torch.inf).amax(-1, keepdim=True)
+    scores.scatter_(-1, index, at_positive)
+    return best

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from relic_rl.losses.divergences import Divergence
 from relic_rl.losses.invariance import StopGradient, invariance_penalty, kl_sides
-from relic_rl.losses.terms import Terms, anchor_terms, beats_all_others
+from relic_rl.losses.terms import Terms, anchor_terms, best_other
 
 
 class Weights(NamedTuple):
@@ -36,8 +36,8 @@ class TileEvaluator:
         self._divergence = divergence
         self._stop_gradient = stop_gradient
         self._sides = kl_sides(divergence, stop_gradient)
-        self._log_p = torch.empty_like(largest, memory_format=torch.contiguous_format)
-        self._mean = torch.empty_like(self._log_p[0])
+        self._p = torch.empty_like(largest, memory_format=torch.contiguous_format)
+        self._summed = torch.empty_like(self._p[0])
 
     def __call__(self, logits: Tensor, positive: Tensor, weights: Weights | None) -> Terms:
         """Terms of T anchors, each [T]; the logits are overwritten, by their gradient if weights are given.
@@ -50,33 +50,34 @@ class TileEvaluator:
         if self._sides is None and weights is not None and weights.invariance != 0:
             return self._by_autograd(logits, positive, weights)
         num, rows, _ = logits.shape
-        log_p, mean = self._log_p[:, :rows], self._mean[:rows]
-        for a in range(num):
-            torch.log_softmax(logits[a], -1, out=log_p[a])
-        p = torch.exp(log_p, out=logits)
-
+        p, summed = self._p[:, :rows], self._summed[:rows]
         index = positive.expand(num, rows)[..., None]
+        at_positive, other = logits.gather(-1, index), best_other(logits, index)
+        accuracy = (at_positive > other).to(logits.dtype).mean((0, 2))
+
+        log_p = logits.sub_(torch.maximum(at_positive, other))
+        normalizer = torch.exp(log_p, out=p).sum(-1, keepdim=True)
+        p.div_(normalizer)
+        log_p.sub_(normalizer.log_())
         contrastive = -log_p.gather(-1, index).mean((0, 2))
-        accuracy = beats_all_others(log_p, positive).mean(0)
+        of_contrastive = 0.0 if weights is None else weights.contrastive / num
         if self._sides is None:
             invariance = invariance_penalty(log_p, self._divergence)
             if weights is not None:
-                p.mul_(weights.contrastive / num)
+                torch.mul(p, of_contrastive, out=logits)
         else:
             pairs = max(1, num - 1)
-            p_w = log_p.sub_(_mean_over_first(log_p, mean)).mul_(p)
+            p_w = log_p.sub_(_sum_over_first(log_p, summed), alpha=1 / num).mul_(p)
             k = p_w.sum(-1, keepdim=True)
             invariance = k.sum((0, 2)).clamp_min(0) / pairs
             if weights is not None:
                 through_first = self._sides.first * weights.invariance / pairs
                 through_second = self._sides.second * weights.invariance / pairs
-                _mean_over_first(p, mean)
-                p.mul_(weights.contrastive / num + through_second - through_first * k)
-                if weights.invariance != 0:
-                    p.add_(p_w, alpha=through_first)
-                    p.sub_(mean, alpha=through_second)
+                _sum_over_first(p, summed)
+                p.mul_(of_contrastive + through_second - through_first * k).add_(p_w, alpha=through_first)
+                torch.sub(p, summed, alpha=through_second / num, out=logits)
         if weights is not None:
-            p.scatter_add_(-1, index, torch.full_like(index, -weights.contrastive / num, dtype=p.dtype))
+            logits.scatter_add_(-1, index, torch.full_like(at_positive, -of_contrastive))
         return Terms(contrastive, invariance, accuracy)
 
     def _by_autograd(self, logits: Tensor, positive: Tensor, weights: Weights) -> Terms:
@@ -84,17 +85,17 @@ class TileEvaluator:
             leaf = logits.detach().requires_grad_()
             log_p = leaf.log_softmax(-1)
             terms = anchor_terms(log_p, positive, self._divergence, self._stop_gradient, with_penalty=True)
-            scalar = (
-                weights.contrastive * terms.contrastive.sum() + weights.invariance * terms.invariance.sum()
-            )
+            scalar = weights.contrastive * terms.contrastive.sum() + weights.invariance * terms.invariance.sum()
             (slope,) = torch.autograd.grad(scalar, leaf)
         logits.copy_(slope)
         return Terms(*(term.detach() for term in terms))
 
 
-def _mean_over_first(stack: Tensor, out: Tensor) -> Tensor:
-    """Mean of [I, T, M] over I into [T, M]; a few times faster than torch.mean over a leading dimension."""
-    out.copy_(stack[0])
-    for one in stack[1:]:
+def _sum_over_first(stack: Tensor, out: Tensor) -> Tensor:
+    """Sum of [I, T, M] over I into [T, M]; a few times faster than torch.sum over a leading dimension."""
+    if len(stack) == 1:
+        return out.copy_(stack[0])
+    torch.add(stack[0], stack[1], out=out)
+    for one in stack[2:]:
         out.add_(one)
-    return out.mul_(1.0 / len(stack))
+    return out

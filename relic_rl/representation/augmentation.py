@@ -39,9 +39,7 @@ class FrameAugmentation:
         if self.shift < 0:
             raise ValueError(f"shift is a number of pixels, at least 0; got {self.shift}")
         if not 0 <= self.intensity <= 0.5:
-            raise ValueError(
-                f"intensity must lie in [0, 0.5], else images may turn black; got {self.intensity}"
-            )
+            raise ValueError(f"intensity must lie in [0, 0.5], else images may turn black; got {self.intensity}")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """An augmented copy.
@@ -72,9 +70,7 @@ def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Ten
         [B, C, H, W] of the same type.
     """
     batch, channels, height, width = images.shape
-    down, right = torch.randint(
-        -pixels, pixels + 1, (2, batch, 1), generator=generator, device=images.device
-    ).unbind()
+    down, right = torch.randint(-pixels, pixels + 1, (2, batch, 1), generator=generator, device=images.device).unbind()
     rows = (torch.arange(height, device=images.device) + down).clamp(0, height - 1)
     columns = (torch.arange(width, device=images.device) + right).clamp(0, width - 1)
     source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1)

@@ -34,9 +34,7 @@ class Critic(nn.Module):
             raise ValueError(f"critic dimensions must be at least 1, got {in_dim}, {hidden_dim}, {out_dim}")
         if layers == 1:
             if batch_norm:
-                raise ValueError(
-                    "a critic of one layer has no hidden units to batch-normalise: use two layers"
-                )
+                raise ValueError("a critic of one layer has no hidden units to batch-normalise: use two layers")
             self.layers = nn.Sequential(nn.Linear(in_dim, out_dim))
             return
         normalization = [nn.BatchNorm1d(hidden_dim)] if batch_norm else []

@@ -116,9 +116,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         metadata = json.loads(text)
     except (SafetensorError, OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        raise ValueError(
-            f"{path} is not a sound safetensors file ({reason}): save the weights again"
-        ) from error
+        raise ValueError(f"{path} is not a sound safetensors file ({reason}): save the weights again") from error
     return tensors, metadata if isinstance(metadata, dict) else {}
 
 
@@ -143,9 +141,7 @@ def _load(
                 "build it with the same sizes (feature_dim, width, image_size)"
             )
         if found.is_floating_point() != value.is_floating_point():
-            raise ValueError(
-                f"{path}: {name} has type {found.dtype} where {value.dtype} belongs: save it again"
-            )
+            raise ValueError(f"{path}: {name} has type {found.dtype} where {value.dtype} belongs: save it again")
         if not math.isfinite(found.abs().max().item()):
             raise ValueError(f"{path}: {name} is not finite: these weights diverged, take an earlier file")
     module.load_state_dict(tensors)

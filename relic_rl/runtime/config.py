@@ -85,9 +85,7 @@ def parse_config(
     Raises:
         BadInput: all that is wrong, in one line.
     """
-    flags = parse_flags(
-        with_config_option(cls, kind), sys.argv[1:] if argv is None else argv, prog=f"relic-rl {kind}"
-    )
+    flags = parse_flags(with_config_option(cls, kind), sys.argv[1:] if argv is None else argv, prog=f"relic-rl {kind}")
     given = flags.values
     source = given.pop("config", None)
     problems = [*flags.problems, *_range_problems(cls, given, lambda name: f"--{name.replace('_', '-')}")]
@@ -117,10 +115,7 @@ def with_config_option(cls: type[C], kind: str) -> type[C]:
     help = "YAML file, such as a run's config.yaml" + (f", or a preset: {names}" if names else "")
     fields = [("config", str | None, option(None, help))]
     hints = typing.get_type_hints(cls)
-    fields += [
-        (f.name, hints[f.name], dataclasses.field(default=f.default, metadata=f.metadata))
-        for f in _fields(cls)
-    ]
+    fields += [(f.name, hints[f.name], dataclasses.field(default=f.default, metadata=f.metadata)) for f in _fields(cls)]
     extended = dataclasses.make_dataclass(cls.__name__, fields, frozen=True)
     extended.__doc__ = cls.__doc__
     return extended
@@ -238,9 +233,7 @@ def _wanted(number: float, limits: Mapping[str, Any]) -> str:
     if sound:
         return ""
     bounds = [("above", above), ("at least", least), ("at most", most)]
-    return "a number " + (
-        " and ".join(f"{word} {b}" for word, b in bounds if b is not None) or "that is finite"
-    )
+    return "a number " + (" and ".join(f"{word} {b}" for word, b in bounds if b is not None) or "that is finite")
 
 
 def _settle(cls: type[C], values: Values) -> tuple[C, dict[str, str]]:

@@ -55,10 +55,11 @@ class MetricLogger:
         self._last_step = step
         self._last_seconds = seconds
         self._sums: dict[str, tuple[float, int]] = {}
-        rows = [row for row in read_progress(self.path) if row["step"] <= step] if self.path.exists() else []
+        before = read_progress(self.path) if self.path.exists() else None
+        rows = [row for row in before or [] if row["step"] <= step]
         self._columns = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
         self._rewrite(rows)
-        self._events = EventFile(run_dir, purge_step=step + 1 if rows else None)
+        self._events = EventFile(run_dir, purge_step=None if before is None else step + 1)
 
     @property
     def seconds(self) -> float:
@@ -83,9 +84,7 @@ class MetricLogger:
 
     def due(self, step: int) -> bool:
         """Whether it is time for a row."""
-        return (
-            step - self._last_step >= self.row_steps and self.seconds - self._last_seconds >= self.row_seconds
-        )
+        return step - self._last_step >= self.row_steps and self.seconds - self._last_seconds >= self.row_seconds
 
     def write(self, step: int, *, mean_return: float, num_games: int, updates: int) -> Row | None:
         """Write a row now, whether due or not (the last one of a run); a step is written once.
@@ -140,7 +139,8 @@ def read_progress(path: Path) -> list[Row]:
         OSError: unreadable.
     """
     with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file))
+        text = file.read()
+    lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     rows = []
     for cells in lines[1:]:
         with contextlib.suppress(ValueError):

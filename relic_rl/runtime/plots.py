@@ -53,9 +53,7 @@ def plot_curves(
             if several:
                 grid = np.linspace(max(r[0, column] for r in drawn), min(r[-1, column] for r in drawn), 200)
                 mean = np.mean([np.interp(grid, run[:, column], run[:, 2]) for run in drawn], axis=0)
-                panel.plot(
-                    grid, mean, color=f"C{number}", linewidth=2, label=f"{label} (mean of {len(drawn)})"
-                )
+                panel.plot(grid, mean, color=f"C{number}", linewidth=2, label=f"{label} (mean of {len(drawn)})")
         for label, height in (lines or {}).items():
             panel.axhline(height, color="0.4", linestyle="--", linewidth=1, label=label)
         panel.set_xlabel(axis)

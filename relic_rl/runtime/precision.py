@@ -89,9 +89,7 @@ def _timings(batch_size: int, fp32: float, bf16: float) -> str:
     return f"a training step of {batch_size} images took {bf16:.3g} ms in bf16, {fp32:.3g} ms in fp32"
 
 
-def encoder_step(
-    encoder: nn.Module, observation_shape: tuple[int, int, int], device: torch.device
-) -> TrainingStep:
+def encoder_step(encoder: nn.Module, observation_shape: tuple[int, int, int], device: torch.device) -> TrainingStep:
     """A training step, forward and backward, of a copy of an encoder on random images.
 
     Args:

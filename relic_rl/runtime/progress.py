@@ -99,9 +99,7 @@ class Progress:
         else:
             print(message, file=self._file, flush=True)
 
-    def _line(
-        self, step: int, seconds: float, mean_return: float, num_games: int, metrics: Mapping[str, float]
-    ) -> str:
+    def _line(self, step: int, seconds: float, mean_return: float, num_games: int, metrics: Mapping[str, float]) -> str:
         share = step / self.total_steps
         parts = [f"{step:,}/{self.total_steps:,} steps ({share:.1%})", f"{step * self.frame_skip:,} frames"]
         if self._last and step > self._last[0] and seconds > self._last[1]:

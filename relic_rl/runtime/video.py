@@ -27,15 +27,8 @@ def write_video(path: Path, frames: npt.NDArray[np.uint8], *, fps: float, scale:
         ValueError: frames of another shape or dtype.
         OSError: disk full or unwritable.
     """
-    if (
-        frames.dtype != np.uint8
-        or frames.ndim not in (3, 4)
-        or len(frames) == 0
-        or frames.shape[3:] not in ((), (3,))
-    ):
-        raise ValueError(
-            f"frames are {frames.dtype} {list(frames.shape)}: give uint8 [T, H, W] or [T, H, W, 3]"
-        )
+    if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or len(frames) == 0 or frames.shape[3:] not in ((), (3,)):
+        raise ValueError(f"frames are {frames.dtype} {list(frames.shape)}: give uint8 [T, H, W] or [T, H, W, 3]")
     frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
     path = path.with_suffix(".mp4" if has_ffmpeg() else ".gif")
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")  # the suffix tells the writers the format

@@ -128,4 +128,8 @@ class NaiveReplay:
             out["observation"].append(row["observation"] if inside else None)
             out["valid"].append(inside)
         burn = max(begin, start - layout.burn_in)
-        return out | {"begin": burn - (start - layout.burn_in), "state": rows[burn]["state"]}
+        return out | {
+            "episode": begin * len(self.rows) + env,
+            "begin": burn - (start - layout.burn_in),
+            "state": rows[burn]["state"],
+        }

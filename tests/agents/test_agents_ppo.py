@@ -302,15 +302,11 @@ def full_agent(seed=0):
         return images.float() / 255 + 0.1 * torch.randn(images.shape, generator=generator)
 
     network = make_network(seed)
-    objective = RelicObjective(
-        network.encoder, Critic(network.encoder.feature_dim, layers=2, hidden_dim=8, out_dim=4)
-    )
+    objective = RelicObjective(network.encoder, Critic(network.encoder.feature_dim, layers=2, hidden_dim=8, out_dim=4))
     auxiliary = make_auxiliary(
         objective, augmentation=noise, generator=torch.Generator().manual_seed(seed + 50), every=2
     )
-    return make_ppo(
-        seed=seed, network=network, auxiliary=auxiliary, auxiliary_frames="rollout", augmentation=noise
-    )
+    return make_ppo(seed=seed, network=network, auxiliary=auxiliary, auxiliary_frames="rollout", augmentation=noise)
 
 
 def test_same_seed_same_weights():
@@ -357,7 +353,7 @@ def test_the_policy_for_evaluation_leaves_training_alone():
     agent = make_ppo(augmentation=lambda images, _: 255 - images)
     step = ScriptedEnv().reset()
     state = agent.generators["action"].get_state()
-    policy = agent.policy(torch.Generator().manual_seed(1))
+    policy = agent.policy(torch.Generator().manual_seed(1), num_envs=len(MIXED))
     draws = np.stack([policy(step) for _ in range(2_000)])
     plain_frames = agent.network(torch.from_numpy(step.observation)).logits.softmax(-1).detach().numpy()
     frequencies = np.stack([(draws == a).mean(0) for a in range(3)], axis=1)

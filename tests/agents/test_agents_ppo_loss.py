@@ -74,9 +74,7 @@ def as_lists(batch):
 def test_agrees_with_scalar_loops(seed, clip_value):
     output, batch = random_case(seed)
     fast = ppo_loss(output, batch, clip_value=clip_value, **OPTIONS)
-    slow = slow_loss(
-        output.logits.tolist(), output.value.tolist(), as_lists(batch), clip_value=clip_value, **OPTIONS
-    )
+    slow = slow_loss(output.logits.tolist(), output.value.tolist(), as_lists(batch), clip_value=clip_value, **OPTIONS)
     assert [x.item() for x in fast] == pytest.approx(slow, abs=1e-7)
     assert 0.2 < fast.clip_fraction.item() < 0.9
     # The clipping of the value takes part in the number.

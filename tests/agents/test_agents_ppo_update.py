@@ -351,12 +351,8 @@ def test_a_skipped_step_moves_neither_weights_nor_target():
 def test_autocast_covers_every_forward_pass():
     """Acting, bootstrap, RL loss and auxiliary loss run the encoder in one type."""
     kinds = []
-    agent = make_ppo(
-        auxiliary=make_auxiliary(SpyObjective()), autocast_dtype=torch.bfloat16, augmentation=plain
-    )
-    agent.network.encoder.linear.register_forward_hook(
-        lambda module, inputs, output: kinds.append(output.dtype)
-    )
+    agent = make_ppo(auxiliary=make_auxiliary(SpyObjective()), autocast_dtype=torch.bfloat16, augmentation=plain)
+    agent.network.encoder.linear.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
     env = ScriptedEnv()
     train(agent, env, env.reset(), 1)
     assert len(kinds) == 12 + 1 + 6 * (1 + 2)

@@ -17,9 +17,7 @@ LAYOUT = SequenceLayout(length=8, overlap=4, burn_in=4, n_step=3)
 GEOMETRY = ReplayGeometry(2, (4, 5, 4), 2 * 60, 4, 6, LAYOUT)
 
 
-def fill(
-    replay: SequenceReplay, steps: int, stream: Stream | None = None, twin: NaiveReplay | None = None
-) -> Stream:
+def fill(replay: SequenceReplay, steps: int, stream: Stream | None = None, twin: NaiveReplay | None = None) -> Stream:
     stream = stream or Stream(replay.geometry, seed=0, mean_length=25)
     for _ in range(steps):
         step, action, state = stream.step()
@@ -132,9 +130,7 @@ def test_wrong_sequences_are_found(tmp_path: Path, how: str) -> None:
 
 
 def test_damaged_compressed_frames_are_found(tmp_path: Path) -> None:
-    geometry = ReplayGeometry(
-        2, (4, 5, 4), 2 * 60, 4, 6, LAYOUT, compressed_bytes=GEOMETRY.least_compressed_bytes
-    )
+    geometry = ReplayGeometry(2, (4, 5, 4), 2 * 60, 4, 6, LAYOUT, compressed_bytes=GEOMETRY.least_compressed_bytes)
     replay = SequenceReplay(geometry)
     fill(replay, 150)
     replay.save(tmp_path / "r")
@@ -211,9 +207,7 @@ def test_memory_is_exact_and_a_frame_counts_once() -> None:
     arrays = [*replay._arrays.values(), *replay._sampler.tree._levels[1:]]
     assert memory.total == sum(array.nbytes for array in arrays)
     assert memory.frames == memory.rows * 84 * 84
-    assert (
-        memory.total / memory.rows < 7100 + 160
-    )  # the small fields: an LSTM state every 40 rows is 103 bytes
+    assert memory.total / memory.rows < 7100 + 160  # the small fields: an LSTM state every 40 rows is 103 bytes
     assert f"{memory.total:,} bytes" in str(memory)
     assert f"{memory.rows:,} observations" in str(memory)
 
@@ -264,6 +258,8 @@ def test_bad_steps_are_refused() -> None:
         replay.add(step._replace(observation=step.observation[:, :2]), action, state)
     with pytest.raises(ReplayError, match="marked as invented"):
         replay.add(step._replace(invented=np.zeros(2, dtype=bool)), action, state)
+    with pytest.raises(ReplayError, match="states of 6 units"):
+        replay.add(step, action, None)
     unrepeated = step.observation.copy()
     unrepeated[0, 0] += 1
     with pytest.raises(ReplayError, match="not one frame repeated"):
@@ -281,3 +277,14 @@ def test_smallest_replay_always_has_a_sequence() -> None:
         fill(replay, 1, stream)
         if t > LAYOUT.length + LAYOUT.n_step:
             replay.sample(2, np.random.default_rng(0))
+
+
+def test_replay_without_lstm_states(tmp_path: Path) -> None:
+    replay = SequenceReplay(ReplayGeometry(2, (4, 5, 4), 2 * 60, 4, 0, LAYOUT))
+    stream = Stream(replay.geometry, seed=0, mean_length=25)
+    for _ in range(100):
+        step, action, _ = stream.step()
+        replay.add(step, action, None)
+    replay.save(tmp_path / "r")
+    found = SequenceReplay.load(tmp_path / "r", replay.geometry, mapped=False)
+    assert found.sample(3, np.random.default_rng(0)).state.shape == (2, 3, 0)

@@ -49,6 +49,7 @@ def compare_batch(replay: SequenceReplay, twin: NaiveReplay, rng: np.random.Gene
         }.items():
             np.testing.assert_array_equal(got[:, b].numpy(), want[name], err_msg=name)
         assert batch.begin[b] == want["begin"]
+        assert batch.episode[b] == want["episode"]
         np.testing.assert_array_equal(batch.state[:, b].numpy(), want["state"])
         weights.append(probability[env, start] ** -twin.beta)
     np.testing.assert_allclose(batch.weight.numpy(), np.array(weights) / max(weights), rtol=1e-5)
@@ -74,9 +75,7 @@ def compare_sequences(replay: SequenceReplay, twin: NaiveReplay) -> None:
         assert got[key] == pytest.approx(twin.priority[key], rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("kind", "stack"), [("memory", 3), ("disk", 1), ("compressed", 1), ("compressed on disk", 3)]
-)
+@pytest.mark.parametrize(("kind", "stack"), [("memory", 3), ("disk", 1), ("compressed", 1), ("compressed on disk", 3)])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_random_operations(layout: SequenceLayout, kind: str, stack: int, tmp_path: Path) -> None:
     geometry = make_geometry(layout, stack=stack, compressed="compressed" in kind)
@@ -87,14 +86,12 @@ def test_random_operations(layout: SequenceLayout, kind: str, stack: int, tmp_pa
     stream = Stream(geometry, seed=0, mean_length=20)
     seen: list[int] = []
     sampled = 0
-    for _ in range(700):
+    for _ in range(450):
         operation = rng.random()
         if operation < 0.6:
             restart = rng.random() < 0.01
             step, action, state = stream.step(restart=restart)
-            ends_return = step.terminated | (
-                ~step.invented & (rng.random(3) < 0.1)
-            )  # a life lost, now and then
+            ends_return = step.terminated | (~step.invented & (rng.random(3) < 0.1))  # a life lost, now and then
             replay.add(step, action, torch.from_numpy(state), ends_return)
             twin.add(step, action, state, ends_return)
         elif replay.num_sequences == 0:

@@ -47,9 +47,7 @@ def play(env, num_steps, seed=0):
 def test_replays_the_naive_game(make, engine, protocol, game, steps):
     """Frames, raw rewards, lives, ends, sticky actions: those of the plain emulator under the same seed."""
     env = make(atari_id(game), engine=engine, protocol=protocol, seed=5)
-    twins = [
-        NaiveGame(game, seed, sticky=protocol.sticky, noops=LEAST_NOOPS[engine]) for seed in env_seeds(5, 2)
-    ]
+    twins = [NaiveGame(game, seed, sticky=protocol.sticky, noops=LEAST_NOOPS[engine]) for seed in env_seeds(5, 2)]
     assert env.num_actions == len(twins[0].actions)
     rng = np.random.default_rng(0)
     step = env.reset()
@@ -63,9 +61,7 @@ def test_replays_the_naive_game(make, engine, protocol, game, steps):
             difference = np.abs(expected[i].astype(int) - step.observation[i])
             # In a game that ends within a frame skip, engines pool the newest frame with an older one.
             difference = difference[:3] if ended else difference
-            assert (
-                difference.max() <= 1
-            )  # OpenCV averages in single precision: it rounds a few pixels differently
+            assert difference.max() <= 1  # OpenCV averages in single precision: it rounds a few pixels differently
             seen["off"] += np.count_nonzero(difference) / difference.size / (2 * steps)
         actions = rng.integers(env.num_actions, size=2)
         step = env.step(actions)
@@ -119,9 +115,7 @@ def test_engines_agree_to_the_last_bit(make):
     num_envs, num_steps = 8, 150
     one = make("ALE/Breakout-v5", num_envs=1, engine="envpool", protocol=STILL)
     # ALE's engine cannot be told to take exactly one no-op: draw from {0, 1} and look for both.
-    several = make(
-        "ALE/Breakout-v5", num_envs=num_envs, engine="ale", protocol=dataclasses.replace(STILL, max_noops=1)
-    )
+    several = make("ALE/Breakout-v5", num_envs=num_envs, engine="ale", protocol=dataclasses.replace(STILL, max_noops=1))
     rng = np.random.default_rng(0)
     step, steps = one.reset(), several.reset()
     same = np.ones(num_envs, dtype=bool)
@@ -274,9 +268,7 @@ def test_results_come_in_the_order_of_the_actions(make, engine):
     fewer = make("ALE/Pong-v5", num_envs=4, engine=engine, seed=7)
     fewer.reset()
     for actions, step in zip(script, runs, strict=True):
-        assert (
-            fewer.step(np.where(np.arange(4) == 3, actions[:4], 0)).observation[3] == step.observation[3]
-        ).all()
+        assert (fewer.step(np.where(np.arange(4) == 3, actions[:4], 0)).observation[3] == step.observation[3]).all()
     assert len({run.tobytes() for run in np.stack([step.observation for step in runs], axis=1)}) == 5
 
 

@@ -35,9 +35,7 @@ def test_the_games_are_those_of_the_engines():
     assert [game for game in GAMES if envpool_id(game) not in offered] == []
     assert set(roms.get_all_rom_ids()) - set(GAMES) == {"combat", "joust", "maze_craze", "warlords"}
     assert sorted(GAMES) == list(GAMES)
-    assert [atari_id(game) for game in GAMES] == [
-        f"ALE/{registration.rom_id_to_name(game)}-v5" for game in GAMES
-    ]
+    assert [atari_id(game) for game in GAMES] == [f"ALE/{registration.rom_id_to_name(game)}-v5" for game in GAMES]
 
 
 @pytest.mark.parametrize("env_id", ["ALE/MsPacman-v5", "MsPacman-v5"])

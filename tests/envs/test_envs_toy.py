@@ -60,6 +60,17 @@ def test_a_second_reset_drops_the_games_in_flight():
     assert (step.episode_return[ended] == step.episode_length[ended]).all()
 
 
+def test_a_reset_right_after_a_game_replaces_the_auto_reset():
+    env = Counting([1], length=1)
+    env.reset()
+    assert env.step(np.zeros(1, dtype=np.int64)).terminated[0]
+    assert env.reset().invented[0]
+    step = env.step(np.full(1, 2))
+    assert (step.invented[0], step.reward[0]) == (False, 3)
+    counts = read_counts(step.observation[0])
+    assert (counts.step, counts.episode) == (1, 1)
+
+
 @pytest.mark.parametrize("env_id", sorted(TOYS))
 def test_time_limit(env_id):
     env = make_vector_env(env_id, 3, seed=0, max_episode_steps=3)

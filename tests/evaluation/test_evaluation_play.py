@@ -35,6 +35,7 @@ class Timed:
 
     def step(self, actions):
         self.steps += 1
+        assert self.steps < 500, "played on and on"
         self.actions.append(actions)
         invented = self.over
         self.game = self.game + invented

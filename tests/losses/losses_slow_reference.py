@@ -62,9 +62,7 @@ def slow_relic(
             return False
         return negatives is None or j in negatives[i].tolist()
 
-    interventions = [
-        (left, right) for left in range(len(online)) for right in range(len(target)) if left != right
-    ]
+    interventions = [(left, right) for left in range(len(online)) for right in range(len(target)) if left != right]
     contrastive, invariance = 0.0, torch.zeros((), dtype=online[0].dtype)
     for i in range(num_anchors):
         columns = [j for j in range(num_candidates) if is_candidate(i, j)]
@@ -72,9 +70,7 @@ def slow_relic(
         for left, right in interventions:
             scores = [torch.exp(phi(online[left][i], target[right][j]) / temperature) for j in columns]
             distribution[left, right] = [score / sum(scores) for score in scores]
-            contrastive = contrastive - torch.log(
-                distribution[left, right][columns.index(i + positive_offset)]
-            )
+            contrastive = contrastive - torch.log(distribution[left, right][columns.index(i + positive_offset)])
         for lk in interventions:
             for qt in interventions:
                 if lk != qt:
@@ -94,8 +90,6 @@ def views(num, rows, features, seed, *, requires_grad=True, dtype=torch.float64)
     """`num` random tensors [rows, features]."""
     generator = torch.Generator().manual_seed(seed)
     return [
-        torch.randn(rows, features, generator=generator, dtype=torch.float64)
-        .to(dtype)
-        .requires_grad_(requires_grad)
+        torch.randn(rows, features, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(requires_grad)
         for _ in range(num)
     ]

@@ -147,9 +147,7 @@ def test_sinkhorn_is_transport():
     certain = torch.full((3, 3), EXCLUDED_LOGIT, dtype=torch.float64).fill_diagonal_(0.0)
     divergence = sinkhorn_divergence(cost)
     moved = divergence(certain[[0, 0, 0]], certain)
-    torch.testing.assert_close(
-        moved, cost[0]
-    )  # between single points the transport is the cost, whatever epsilon
+    torch.testing.assert_close(moved, cost[0])  # between single points the transport is the cost, whatever epsilon
     assert torch.equal(divergence(certain, certain), torch.zeros(3, dtype=torch.float64))
 
 

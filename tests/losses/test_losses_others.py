@@ -36,18 +36,14 @@ def slow_nt_xent(z_1, z_2, temperature):
 
 def test_nt_xent_equals_the_loop():
     z_1, z_2 = views(2, 5, 3, seed=0, requires_grad=False)
-    assert nt_xent_loss(z_1, z_2, temperature=0.3).item() == pytest.approx(
-        slow_nt_xent(z_1, z_2, 0.3), rel=1e-12
-    )
+    assert nt_xent_loss(z_1, z_2, temperature=0.3).item() == pytest.approx(slow_nt_xent(z_1, z_2, 0.3), rel=1e-12)
 
 
 def halves_equal_the_whole(whole, half, inputs):
     """Mean over two ranks of `half(rows)` has the value and gradients of `whole`."""
     mean = (half(slice(0, 3)) + half(slice(3, 6))) / 2
     torch.testing.assert_close(mean, whole)
-    for ours, theirs in zip(
-        torch.autograd.grad(mean, inputs), torch.autograd.grad(whole, inputs), strict=True
-    ):
+    for ours, theirs in zip(torch.autograd.grad(mean, inputs), torch.autograd.grad(whole, inputs), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -55,9 +51,7 @@ def test_nt_xent_in_two_ranks():
     z_1, z_2 = views(2, 6, 4, seed=0)
     halves_equal_the_whole(
         nt_xent_loss(z_1, z_2),
-        lambda rows: nt_xent_loss(
-            z_1[rows], z_2[rows], candidates_1=z_1, candidates_2=z_2, positive_offset=rows.start
-        ),
+        lambda rows: nt_xent_loss(z_1[rows], z_2[rows], candidates_1=z_1, candidates_2=z_2, positive_offset=rows.start),
         [z_1, z_2],
     )
 

@@ -145,8 +145,7 @@ def test_alpha_zero_is_infonce_bit_for_bit(block_size, dtype):
     assert torch.equal(zero.total, zero.contrastive)
     assert torch.equal(zero.total, within.contrastive)
     gradients = [
-        torch.autograd.grad(scalar, online + target)
-        for scalar in (zero.total, plain.total, within.contrastive)
+        torch.autograd.grad(scalar, online + target) for scalar in (zero.total, plain.total, within.contrastive)
     ]
     for of_zero, of_plain, of_within in zip(*gradients, strict=True):
         assert torch.equal(of_zero, of_plain)
@@ -242,9 +241,7 @@ def test_two_ranks_are_one_batch(block_size):
     options = dict(temperature=0.3, block_size=block_size, target_group=group)
     whole = relic_loss(online, target, anchor_group=group, **options)
     ranks = [
-        relic_loss(
-            [x[rows] for x in online], target, anchor_group=group[rows], positive_offset=rows.start, **options
-        )
+        relic_loss([x[rows] for x in online], target, anchor_group=group[rows], positive_offset=rows.start, **options)
         for rows in (slice(0, 4), slice(4, 8))
     ]
     for ours, first, second in zip(whole, *ranks, strict=True):
@@ -359,11 +356,7 @@ def test_sampled_negatives():
     assert all(len(set(row)) == 3 for row in drawn.tolist())
     everyone = sample_negatives(4, 4, 3).sort(dim=1).values
     assert everyone.tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
-    often = (
-        torch.stack([sample_negatives(1, 5, 2, generator=generator) for _ in range(2000)])
-        .flatten()
-        .bincount()
-    )
+    often = torch.stack([sample_negatives(1, 5, 2, generator=generator) for _ in range(2000)]).flatten().bincount()
     assert often[0] == 0
     assert (often[1:] - 1000).abs().max() < 120  # five standard deviations
     with pytest.raises(ValueError, match="cannot draw 4"):

@@ -19,9 +19,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def coordinates(batch: int, channels: int, height: int, width: int) -> Tensor:
     """Images whose pixel (y, x) of channel c holds 10000 c + 100 y + x."""
     y, x = torch.arange(height)[:, None], torch.arange(width)
-    return (
-        (torch.arange(channels)[:, None, None] * 10000 + 100 * y + x).expand(batch, -1, -1, -1).contiguous()
-    )
+    return (torch.arange(channels)[:, None, None] * 10000 + 100 * y + x).expand(batch, -1, -1, -1).contiguous()
 
 
 def shifts_of(moved: Tensor) -> Tensor:

@@ -43,10 +43,7 @@ def build(case: str) -> tuple[NatureEncoder, Objective, list[Tensor], Tensor | N
             p.add_(0.01 * torch.randn_like(p))
     if name == "amdim":  # locations are drawn per process; fix them
         objective._sample = lambda local: local[:, 0]
-    views = [
-        torch.randint(0, 256, (BATCH, 1, 36, 36), dtype=torch.uint8)
-        for _ in range(3 if "three" in case else 2)
-    ]
+    views = [torch.randint(0, 256, (BATCH, 1, 36, 36), dtype=torch.uint8) for _ in range(3 if "three" in case else 2)]
     return encoder, objective, views, GROUPS if grouped else None
 
 

@@ -33,6 +33,13 @@ def outputs(encoder, critic, view):
     return torch.cat([critic(encoder(image[None])) for image in view])
 
 
+def unlike(small_views):
+    """Two views of partly different images, so that some anchors miss their positive."""
+    first, second = small_views()
+    other = small_views(seed=1)[0]
+    return [first, torch.cat([second[:3], other[3:]])]
+
+
 def unit(vector: Tensor) -> Tensor:
     return vector / vector.square().sum().sqrt()
 
@@ -123,7 +130,7 @@ def test_infonce_is_relic_without_its_penalty(small_encoder, small_views):
 def test_simclr_is_its_definition(small_encoder, small_views):
     encoder = small_encoder().double()
     objective = build("simclr", encoder, temperature=0.4).double()
-    views = small_views()
+    views = unlike(small_views)
     out = objective(encoder, views)
     z = [unit(row) for view in views for row in outputs(encoder, objective.critic, view)]
     num = len(z)
@@ -133,6 +140,7 @@ def test_simclr_is_its_definition(small_encoder, small_views):
         expected = expected + others.logsumexp(0) - z[i] @ z[(i + num // 2) % num] / 0.4
     torch.testing.assert_close(out.loss, expected / num, rtol=1e-9, atol=0)
     nearest = [max(range(6), key=lambda j: (z[i] @ z[6 + j]).item()) == i for i in range(6)]
+    assert 0 < sum(nearest) < 6
     assert out.metrics["accuracy"] == pytest.approx(sum(nearest) / 6)
 
 
@@ -140,19 +148,22 @@ def test_byol_is_its_definition(small_encoder, small_views):
     encoder = small_encoder().double()
     objective = build("byol", encoder).double()
     apart(objective, encoder)
-    views = small_views()
+    views = unlike(small_views)
     out = objective(encoder, views)
     q = [objective.predictor(outputs(encoder, objective.critic, view)) for view in views]
     z = [outputs(objective.target.encoder, objective.target.critic, view) for view in views]
     expected = sum(2 - 2 * unit(q[a][i]) @ unit(z[1 - a][i]) for a in (0, 1) for i in range(6)) / 6
     torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=0)
+    nearest = [max(range(6), key=lambda j: (unit(z[1][j]) @ q[0][i]).item()) == i for i in range(6)]
+    assert out.metrics["accuracy"] == pytest.approx(sum(nearest) / 6)
+    assert 0 < sum(nearest) < 6
 
 
 def test_curl_is_its_definition(small_encoder, small_views):
     encoder = small_encoder().double()
     objective = build("curl", encoder).double()
     apart(objective, encoder)
-    views = small_views()
+    views = unlike(small_views)
     out = objective(encoder, views)
     query = outputs(encoder, objective.critic, views[0])
     key = outputs(objective.target.encoder, objective.target.critic, views[1])
@@ -163,23 +174,21 @@ def test_curl_is_its_definition(small_encoder, small_views):
         hits += int(scores.argmax()) == i
     torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=0)
     assert out.metrics["accuracy"] == pytest.approx(hits / 6)
+    assert 0 < hits < 6
 
 
 def test_amdim_is_its_definition(small_encoder, small_views):
     encoder = small_encoder().double()
     objective = build("amdim", encoder).double()
     apart(objective, encoder)
-    views = small_views()
+    views = unlike(small_views)
     drawn = torch.Generator()
     drawn.set_state(objective.get_extra_state())
     out = objective(encoder, views)
 
     def locations(critic, feature_map):
         height, width = feature_map.shape[2:]
-        return [
-            [critic(image[:, y, x][None])[0] for y in range(height) for x in range(width)]
-            for image in feature_map
-        ]
+        return [[critic(image[:, y, x][None])[0] for y in range(height) for x in range(width)] for image in feature_map]
 
     maps = [encoder.feature_maps(view) for view in views]
     whole = [outputs(encoder, objective.critic, view) for view in views]
@@ -209,6 +218,10 @@ def test_amdim_is_its_definition(small_encoder, small_views):
     torch.testing.assert_close(out.loss, sum(expected.values()), rtol=1e-9, atol=0)
     for name, value in expected.items():
         torch.testing.assert_close(out.metrics[name], value.detach(), rtol=1e-9, atol=0)
+    mean = [torch.stack(image).mean(0) for image in coarse[1]]
+    nearest = [max(range(6), key=lambda j: (whole[0][i] @ mean[j]).item()) == i for i in range(6)]
+    assert out.metrics["accuracy"] == pytest.approx(sum(nearest) / 6)
+    assert 0 < sum(nearest) < 6
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -324,9 +337,7 @@ def test_all_views_go_through_a_network_in_one_pass(small_encoder, small_views, 
     encoder.conv1.register_forward_hook(lambda _, inputs, __: batches["online"].append(len(inputs[0])))
     average = getattr(objective, "target", None)
     if average is not None:
-        average.encoder.conv1.register_forward_hook(
-            lambda _, inputs, __: batches["target"].append(len(inputs[0]))
-        )
+        average.encoder.conv1.register_forward_hook(lambda _, inputs, __: batches["target"].append(len(inputs[0])))
     objective(encoder, small_views())
     assert batches["online"] == [12] * passes
     assert batches["target"] == ([12] if average is not None else [])

@@ -248,10 +248,11 @@ def test_a_payload_with_a_right_hash_that_is_no_state(tmp_path: Path) -> None:
 
     from relic_rl.runtime.checkpoint import MAGIC
 
-    tensor = io.BytesIO()
+    tensor, code = io.BytesIO(), io.BytesIO()
     torch.save(torch.ones(2), tensor)
+    torch.save({"code": random.Random()}, code)  # unpickling it would call something
     path = tmp_path / "x.ckpt"
-    for payload in (b"", b"garbage", pickle.dumps(Pair(1, 2), protocol=2), tensor.getvalue()):
+    for payload in (b"", b"garbage", pickle.dumps(Pair(1, 2), protocol=2), tensor.getvalue(), code.getvalue()):
         path.write_bytes(MAGIC + len(payload).to_bytes(8, "big") + hashlib.sha256(payload).digest() + payload)
         with pytest.raises(CheckpointError):
             load_checkpoint(path)

@@ -124,9 +124,7 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 def test_readers_that_go_away() -> None:
     command = f'{sys.executable} -c "$0" | head -n 1; exit ${{PIPESTATUS[0]}}'
-    done = subprocess.run(
-        ["bash", "-c", command, HEAD], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = subprocess.run(["bash", "-c", command, HEAD], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "error: whoever read the output is gone" in done.stderr
     assert "Traceback" not in done.stderr
@@ -135,7 +133,5 @@ def test_readers_that_go_away() -> None:
 
 def test_output_on_a_full_disk() -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", HEAD], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", HEAD], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")

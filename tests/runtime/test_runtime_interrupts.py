@@ -66,9 +66,7 @@ sys.exit(run_door(door))
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_outside_of_the_loop_signals_end_the_door(
-    tmp_path: Path, script: Any, number: int, code: int
-) -> None:
+def test_outside_of_the_loop_signals_end_the_door(tmp_path: Path, script: Any, number: int, code: int) -> None:
     running = script(OUTSIDE, str(tmp_path / "cleaned"))
     assert running.wait_for_line() == "ready"
     running.process.send_signal(number)

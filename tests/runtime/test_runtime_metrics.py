@@ -108,7 +108,7 @@ def test_resume_goes_on_from_the_checkpoint(tmp_path: Path, clock: Clock) -> Non
         write(logger, step)
     logger.close()
     with (tmp_path / "progress.csv").open("a") as file:
-        file.write("500,50")  # killed while writing
+        file.write("290,290,29,10,1,29,58,12")  # killed while writing 1234
     clock.now += 500
     resumed = MetricLogger(tmp_path, clock=clock, step=300, seconds=30.5)
     assert resumed.seconds == 30.5
@@ -127,8 +127,11 @@ def test_resume_goes_on_from_the_checkpoint(tmp_path: Path, clock: Clock) -> Non
 def test_a_fresh_start_forgets_old_rows(tmp_path: Path, clock: Clock) -> None:
     clock.now += 1
     write(MetricLogger(tmp_path, clock=Clock()), 100)
-    MetricLogger(tmp_path, clock=clock)
+    logger = MetricLogger(tmp_path, clock=clock)
     assert table(tmp_path) == [list(COLUMNS)]
+    write(logger, 50)
+    logger.close()
+    assert [e.step for e in scalars(tmp_path, "updates")] == [50]
 
 
 def scalars(run_dir: Path, tag: str) -> list[Any]:

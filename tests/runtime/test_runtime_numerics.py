@@ -103,9 +103,7 @@ def test_encoder_step_trains_a_copy() -> None:
 
 
 def test_auto_on_this_machine() -> None:
-    step = encoder_step(
-        torch.nn.Sequential(torch.nn.Flatten(), Scale(), torch.nn.Linear(64, 8)), (1, 8, 8), CPU
-    )
+    step = encoder_step(torch.nn.Sequential(torch.nn.Flatten(), Scale(), torch.nn.Linear(64, 8)), (1, 8, 8), CPU)
     assert decide_precision("auto", step, 32, CPU, seconds=1).precision in ("fp32", "bf16")
 
 
@@ -139,9 +137,7 @@ def test_fp32_is_stated() -> None:
 
 def test_streams_are_reproducible_and_apart() -> None:
     names = ["train_env", "eval_env", "init", "exploration", "replay", "augmentation"]
-    draws = {
-        (seed, name): Streams(seed).numpy(name).random(4).tobytes() for seed in (0, 1, 2) for name in names
-    }
+    draws = {(seed, name): Streams(seed).numpy(name).random(4).tobytes() for seed in (0, 1, 2) for name in names}
     assert len(set(draws.values())) == 18
     torch_draws = {
         (seed, name): torch.rand(4, generator=Streams(seed).torch(name)).numpy().tobytes()
@@ -167,10 +163,7 @@ def test_streams_do_not_disturb_each_other() -> None:
     busy.torch("augmentation")
     busy.seed_sequence("replay").spawn(5)
     assert np.array_equal(alone.numpy("replay").random(4), busy.numpy("replay").random(4))
-    assert (
-        alone.seed_sequence("x").generate_state(2).tolist()
-        == busy.seed_sequence("x").generate_state(2).tolist()
-    )
+    assert alone.seed_sequence("x").generate_state(2).tolist() == busy.seed_sequence("x").generate_state(2).tolist()
     assert busy.numpy("replay") is busy.numpy("replay")
     assert busy.torch("augmentation") is busy.torch("augmentation", "cpu")
 
@@ -272,9 +265,7 @@ def test_cpu() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize(
-    "name", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps", "CPU", "cuda:²", "cuda0"]
-)
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps", "CPU", "cuda:²", "cuda0"])
 def test_names_that_mean_nothing(name: str) -> None:
     with pytest.raises(BadInput, match="give auto, cpu, cuda or cuda:INDEX"):
         resolve_device(name)

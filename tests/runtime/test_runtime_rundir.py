@@ -133,10 +133,13 @@ def test_late_bad_input_destroys_nothing(tmp_path: Path, resume: bool) -> None:
         begin(path)
     with pytest.raises(BadInput), RunDir(path, resume=resume) as run:
         run.write_config("")
+        run.write_versions("CPU")
         if not resume:
             save_checkpoint(run.checkpoints, 7, {})
         raise BadInput("late")
-    assert (path / "config.yaml").exists()
+    left = {p.name for p in path.iterdir()} - {"checkpoints"}
+    assert left == {".lock", "config.yaml", "versions.json"}
+    assert resume or (path / "checkpoints" / "step-000000000007.ckpt").exists()
 
 
 def test_failures_name_what_is_kept(tmp_path: Path) -> None:
@@ -150,6 +153,20 @@ def test_failures_name_what_is_kept(tmp_path: Path) -> None:
         raise RunFailed("not finite")
     kept = tmp_path / "run" / "checkpoints" / "step-000000100000.ckpt"
     assert str(caught.value) == f"not finite; kept: {kept}; continue with --resume {tmp_path}/run"
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"a\.txt"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_while_running(small_disk: Path) -> None:

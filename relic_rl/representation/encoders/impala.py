@@ -40,17 +40,14 @@ class ImpalaEncoder(Encoder):
         super().__init__()
         if min(image_size) < 8:
             raise ValueError(
-                f"the impala encoder needs images of at least 8x8, "
-                f"got {image_size[0]}x{image_size[1]}: resize them"
+                f"the impala encoder needs images of at least 8x8, got {image_size[0]}x{image_size[1]}: resize them"
             )
         self.in_channels = in_channels
         self.image_size = image_size
         self.feature_dim = feature_dim
         self.map_channels = (16 * width, 32 * width, 32 * width)
         channels = [in_channels, *self.map_channels]
-        self.stages = nn.ModuleList(
-            _Stage(channels[i], channels[i + 1], reads_images=i == 0) for i in range(3)
-        )
+        self.stages = nn.ModuleList(_Stage(channels[i], channels[i + 1], reads_images=i == 0) for i in range(3))
         height, width_out = ((size + 7) // 8 for size in image_size)  # each stage halves, rounding up
         linear = nn.Linear(self.map_channels[-1] * height * width_out, feature_dim)
         self.head = nn.Sequential(nn.ReLU(), nn.Flatten(), linear, nn.ReLU(inplace=True))

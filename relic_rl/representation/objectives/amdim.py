@@ -55,9 +55,7 @@ class AMDIMObjective(Objective):
         self.fine_critic = fine_critic
         self.generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
-    def forward(
-        self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
         """All scale pairs in both directions; see `Objective.forward`."""
         self.check(views, groups)
         maps = encoder.feature_maps(torch.cat(list(views)))
@@ -78,9 +76,7 @@ class AMDIMObjective(Objective):
                 terms[name] = 0.5 * (forth + back)
             hits = accuracy(whole[0].detach() @ all_coarse[1].detach().mean(dim=1).T, offset)
         loss = torch.stack(list(terms.values())).sum()
-        return ObjectiveOutput(
-            loss, {name: term.detach() for name, term in terms.items()} | {"accuracy": hits}
-        )
+        return ObjectiveOutput(loss, {name: term.detach() for name, term in terms.items()} | {"accuracy": hits})
 
     def _sample(self, local: Tensor) -> Tensor:
         """One location of each image, [B, D] of [B, L, D]."""

@@ -42,9 +42,7 @@ class Objective(nn.Module, ABC):
     takes_groups: ClassVar[bool] = False
 
     @abstractmethod
-    def forward(
-        self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
         """Loss and metrics.
 
         Args:

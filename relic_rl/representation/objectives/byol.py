@@ -40,17 +40,13 @@ class BYOLObjective(Objective):
         target_decay: fraction of the old average kept at each update.
     """
 
-    def __init__(
-        self, encoder: Encoder, critic: Critic, predictor: Critic, *, target_decay: float = 0.99
-    ) -> None:
+    def __init__(self, encoder: Encoder, critic: Critic, predictor: Critic, *, target_decay: float = 0.99) -> None:
         super().__init__()
         self.critic = critic
         self.predictor = predictor
         self.target = TargetNetwork(encoder, critic, target_decay)
 
-    def forward(
-        self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
         """Both terms, summed; see `Objective.forward`."""
         self.check(views, groups)
         images = torch.cat(list(views))

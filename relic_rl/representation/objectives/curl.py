@@ -46,9 +46,7 @@ class CURLObjective(Objective):
         self.target = TargetNetwork(encoder, critic, target_decay)
         self.bilinear = nn.Parameter(torch.rand(out_dim, out_dim))
 
-    def forward(
-        self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
         """Queries of the first view against keys of the second; see `Objective.forward`."""
         self.check(views, groups)
         query = widen(self.critic(encoder(views[0])))

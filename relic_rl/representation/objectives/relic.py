@@ -77,9 +77,7 @@ class RelicObjective(Objective):
         self.normalize = normalize
         self.block_size = block_size
 
-    def forward(
-        self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
         """(R2) over V >= 2 views; see `Objective.forward`."""
         self.check(views, groups, most=len(views))
         images = torch.cat(list(views))

@@ -37,16 +37,12 @@ class SimCLRObjective(Objective):
         learnable_temperature: learn log(tau).
     """
 
-    def __init__(
-        self, critic: Critic, *, temperature: float = 0.1, learnable_temperature: bool = False
-    ) -> None:
+    def __init__(self, critic: Critic, *, temperature: float = 0.1, learnable_temperature: bool = False) -> None:
         super().__init__()
         self.critic = critic
         self.temperature = Temperature(temperature, learnable=learnable_temperature)
 
-    def forward(
-        self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
         """NT-Xent of two views; see `Objective.forward`."""
         self.check(views, groups)
         z_1, z_2 = widen(self.critic(encoder(torch.cat(list(views))))).chunk(2)

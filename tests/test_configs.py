@@ -1,0 +1,44 @@
+"""Every shipped YAML file is found, starts with the command that uses it, and is accepted by its door."""
+
+from pathlib import Path
+
+import pytest
+
+from relic_rl.runtime.config import parse_config
+from relic_rl.train import base_options
+from relic_rl.train_options import TrainConfig
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OPTIONS = {"train": TrainConfig}
+FILES = sorted(CONFIGS.rglob("*.y*ml"))
+
+
+def test_there_are_presets_for_every_agent_and_machine() -> None:
+    names = {path.stem for path in FILES}
+    assert {"ppo-small", "ppo-gpu", "ppo-atari", "r2d2-small", "r2d2-gpu", "r2d2-paper"} <= names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_preset_is_accepted(path: Path) -> None:
+    kind = path.parent.name
+    first = path.read_text().splitlines()[0]
+    assert first.startswith(f"# python -m relic_rl.{kind} ")
+    arguments = first.split(f"relic_rl.{kind} ", 1)[1].split()
+    assert f"--config {path.stem}" in first
+    config = parse_config(OPTIONS[kind], arguments, kind=kind)
+    assert config.agent == path.stem.split("-")[0]
+
+
+def test_the_default_preset_fits_agent_and_machine() -> None:
+    for agent in ("ppo", "r2d2"):
+        config = parse_config(TrainConfig, ["--agent", agent, "--device", "cpu"], kind="train")
+        assert base_options(config) == f"{agent}-small"
+
+
+def test_r2d2_paper_holds_the_paper_s_values() -> None:
+    config = parse_config(TrainConfig, ["--config", "r2d2-paper"], kind="train")
+    assert (config.num_envs, config.batch_size, config.burn_in) == (256, 64, 40)
+    assert (config.sequence_length, config.sequence_overlap, config.n_step) == (80, 40, 5)
+    assert (config.discount, config.learning_rate, config.adam_epsilon) == (0.997, 1e-4, 1e-3)
+    assert (config.target_period, config.max_grad_norm) == (2500, 40.0)
+    assert (config.priority_exponent, config.importance_exponent, config.priority_eta) == (0.9, 0.6, 0.9)
