@@ -6,9 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agents.networks import ActorCritic
 from envs.types import EnvStep
+
+
+def sample_categorical(log_probs: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one index per row from log-probabilities [B, A]; int64 [B]."""
+    return torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(1)
 
 
 def sampling_policy(
@@ -30,7 +36,6 @@ def sampling_policy(
     def act(step: EnvStep) -> np.ndarray:
         with autocast():
             logits = network(torch.from_numpy(step.observation).to(device)).logits
-        action = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
-        return action.cpu().numpy()
+        return sample_categorical(logits.log_softmax(-1), generator).cpu().numpy()
 
     return act

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
-from agents.policies import sampling_policy
+from agents.policies import sample_categorical, sampling_policy
 from agents.ppo_loss import ppo_loss
 from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
@@ -61,7 +61,6 @@ class PPO:
         augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
             frames.
         autocast_dtype: torch.bfloat16 or None.
-        guard: skips updates whose loss or gradient is not finite.
 
     Raises:
         ValueError: a minibatch could be empty.
@@ -94,7 +93,6 @@ class PPO:
         separate_envs: bool = False,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
-        guard: GradientGuard | None = None,
     ) -> None:
         if num_envs * (num_steps // 2) < num_minibatches:  # every other step may be invented by auto-reset
             raise ValueError(
@@ -129,7 +127,7 @@ class PPO:
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=learning_rate, eps=1e-5, fused=self.device.type == "cuda", foreach=None
         )
-        self.guard = guard or GradientGuard(max_norm=max_grad_norm)
+        self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.steps = 0
         self.updates = 0
         self._lives = np.zeros(num_envs, dtype=np.int32)
@@ -200,7 +198,8 @@ class PPO:
         metrics = {name: (value / counts[name]).item() for name, value in totals.items()}
         value_error = (batch.return_ - batch.value)[happened]
         variance = batch.return_[happened].var()
-        metrics["explained_variance"] = (1 - value_error.var() / (variance + 1e-8)).item()
+        if variance > 0:
+            metrics["explained_variance"] = (1 - value_error.var() / variance).item()
         metrics["learning_rate"] = rate
         return metrics
 
@@ -251,8 +250,8 @@ class PPO:
         assert self.auxiliary is not None
         source = index
         if self.auxiliary_frames == "rollout":
-            order = torch.randperm(len(happened), generator=self.generators["minibatch"])
-            source = happened[order[: self.auxiliary.batch_size].to(self.device)]
+            # Its own stream: the minibatches of all objectives are the same for the same seed.
+            source = happened[torch.randperm(len(happened), generator=self.auxiliary.generator, device=self.device)]
         chosen = source[: self.auxiliary.batch_size]  # a minibatch is in random order already
         return batch.observation[chosen], batch.env[chosen] if self.separate_envs else None
 
@@ -297,8 +296,3 @@ class PPO:
         self.steps = state["steps"]
         self.updates = state["updates"]
         self.rollout.position = 0
-
-
-def sample_categorical(log_probs: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one index per row from log-probabilities [B, A]; int64 [B]."""
-    return torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(1)

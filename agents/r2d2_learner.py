@@ -49,7 +49,6 @@ class R2D2Learner:
         separate_episodes: leave frames of the anchor's own episode out of its contrast set.
         augmentation: applied once to the observations of the RL loss (the ``augment`` objective), or None.
         autocast_dtype: torch.bfloat16 or None; of the encoder.
-        guard: skips updates whose loss or gradient is not finite.
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class R2D2Learner:
         separate_episodes: bool = False,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
-        guard: GradientGuard | None = None,
     ) -> None:
         self.network = network
         self.target = copy.deepcopy(network).requires_grad_(False)
@@ -92,7 +90,7 @@ class R2D2Learner:
             groups.append({"params": own, "eps": 1e-8})
         self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.Adam(groups, lr=learning_rate, fused=self.device.type == "cuda")
-        self.guard = guard or GradientGuard(max_norm=max_grad_norm)
+        self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.updates = 0
 
     def update(self, batch: SequenceBatch) -> Update:

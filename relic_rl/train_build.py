@@ -24,7 +24,6 @@ from relic_rl.representation.encoders import Encoder, build_encoder
 from relic_rl.representation.objectives import Objective, build_objective
 from relic_rl.representation.objectives.build import OBJECTIVE_OPTIONS
 from relic_rl.representation.weights import load_encoder_weights
-from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.seeding import Streams
 from relic_rl.train_options import TrainConfig
 
@@ -139,7 +138,7 @@ def build_ppo(
         separate_envs=config.aux_negatives == "other-episodes",
         augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
-        guard=GradientGuard(config.max_grad_norm),
+        max_grad_norm=config.max_grad_norm,
     )
 
 
@@ -176,7 +175,7 @@ def build_r2d2(
             separate_episodes=config.aux_negatives == "other-episodes",
             augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
             autocast_dtype=autocast_dtype,
-            guard=GradientGuard(config.max_grad_norm),
+            max_grad_norm=config.max_grad_norm,
         ),
         replay,
         batch_size=config.batch_size,

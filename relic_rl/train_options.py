@@ -114,7 +114,7 @@ class TrainConfig:
     aux_negatives: Literal["all", "other-episodes"] = option(
         "all",
         "contrast a frame with all others of the batch, or only with those of other episodes (PPO: environments)",
-        when=AUXILIARY_ONLY,
+        when={"objective": ("relic", "infonce")},
     )
     augmentation: str = option(
         "shift,intensity",
@@ -154,8 +154,11 @@ class TrainConfig:
 
     def problems(self) -> Iterator[str]:
         """What no single option shows."""
-        if self.agent == "ppo" and self.frames_per_update < 2:
+        frames = self.frames_per_update
+        if self.agent == "ppo" and (frames < 2 or self.num_steps < 2):
             yield (
-                f"--num-minibatches {self.num_minibatches} cuts rollouts of {self.num_envs} x {self.num_steps} steps "
-                "into batches of less than 2: lower it"
+                f"rollouts of {self.num_envs} x {self.num_steps} steps in --num-minibatches {self.num_minibatches}: "
+                "give at least 2 steps, and fewer minibatches so that each holds at least 2 transitions"
             )
+        elif self.objective in CONTRASTIVE and self.aux_frames == "minibatch" and self.aux_batch_size > frames:
+            yield f"--aux-batch-size {self.aux_batch_size} is more than the {frames} frames of an update: lower it"

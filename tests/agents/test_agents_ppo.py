@@ -23,7 +23,7 @@ from ppo_fakes import (
     weights,
 )
 
-from agents.ppo import sample_categorical
+from agents.policies import sample_categorical
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.objectives import RelicObjective
 

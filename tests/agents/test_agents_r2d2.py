@@ -133,9 +133,17 @@ def test_updates_keep_step_with_acting():
     agent = make_agent()
     stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
     parameters = [p.clone() for p in agent.learner.network.parameters()]
-    _, updates = run(agent, stream, stream.step()[0], 80)
-    for steps, count in updates:
-        assert count == max(0, steps - 60) // 6
+    step, begun, decided = stream.step()[0], None, 0
+    for _ in range(80):
+        agent.act(step)
+        before = agent.steps
+        step, _, _ = stream.step()
+        agent.observe(step)
+        agent.learn()
+        if agent.replay.num_observations >= 60:  # learning_starts
+            begun = before if begun is None else begun
+            decided = agent.steps - begun
+        assert agent.updates == decided // 6
     assert agent.updates > 15
     assert agent.replay.position == 80
     for p, q in zip(parameters, agent.learner.network.parameters(), strict=True):

@@ -134,6 +134,15 @@ def test_a_fresh_start_forgets_old_rows(tmp_path: Path, clock: Clock) -> None:
     assert [e.step for e in scalars(tmp_path, "updates")] == [50]
 
 
+def test_rows_of_another_length_are_left_out(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "progress.csv"
+    path.write_text("step,frames,seconds\n1,2,3\n4,5\n6,7,8,9\n10,11,12\n\nx,1,2\n")
+    assert read_progress(path) == [
+        {"step": 1.0, "frames": 2.0, "seconds": 3.0},
+        {"step": 10.0, "frames": 11.0, "seconds": 12.0},
+    ]
+
+
 def scalars(run_dir: Path, tag: str) -> list[Any]:
     events = EventAccumulator(str(run_dir))
     events.Reload()
@@ -182,7 +191,7 @@ def test_plain_lines(clock: Clock) -> None:
             metrics = {"loss/policy": 0.12345, "gradient_norm": 3.0}
             progress.update(step, step / 250, mean_return=-3.25, num_games=1234, metrics=metrics)
         progress.note("saved")
-        progress.update(4001, 16.1, mean_return=1, num_games=1, metrics={}, final=True)
+        progress.update(4001, 12.1, mean_return=1, num_games=1, metrics={}, final=True)
     first, line, note, last = out.getvalue().splitlines()
     assert first == "0/100,000 steps (0.0%)  0 frames  no game finished yet"
     assert line == (
@@ -190,7 +199,7 @@ def test_plain_lines(clock: Clock) -> None:
         "loss/policy 0.123"
     )
     assert note == "saved"
-    assert last.startswith("4,001/100,000")
+    assert last.startswith("4,001/100,000 steps (4.0%)  16,004 frames  10,010 steps/s  0:00:10 left")
 
 
 def test_live_line(clock: Clock) -> None:

@@ -12,8 +12,9 @@ from relic_rl.runtime.video import write_video
 
 
 def moving_bar(height: int, width: int, *, color: bool = False) -> np.ndarray:
-    """A bright column that moves one pixel per frame: uint8 [20, H, W] or [20, H, W, 3]."""
+    """a bright column that moves one pixel per frame, the upper third grey: uint8 [20, H, W] or [20, H, W, 3]."""
     frames = np.zeros((20, height, width), dtype=np.uint8)
+    frames[:, : height // 3] = 100
     for t in range(20):
         frames[t, :, t : t + 4] = 255
     return np.repeat(frames[..., None], 3, axis=3) if color else frames
