@@ -91,6 +91,7 @@ class Run:
             self._write_row()
             self.save()
             self._show(metrics, final=True)
+        self.log.close()
 
     def _finished(self) -> bool:
         """The budget is spent or a signal came, and nothing is half collected."""

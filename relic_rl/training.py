@@ -12,7 +12,7 @@ from relic_rl.runtime.config import dump_config
 from relic_rl.runtime.device import device_name, resolve_device, set_threads
 from relic_rl.runtime.errors import user_errors
 from relic_rl.runtime.interrupts import Interrupts
-from relic_rl.runtime.precision import decide_precision, encoder_step
+from relic_rl.runtime.precision import decide_precision, encoder_step, set_fp32_products
 from relic_rl.runtime.resume import resolve_resume
 from relic_rl.runtime.rundir import RunDir
 from relic_rl.runtime.seeding import Streams
@@ -29,6 +29,7 @@ def train(config: TrainConfig) -> int:
     streams = Streams(config.seed)
     threads = set_threads(config.threads)
     device = resolve_device(config.device)
+    products = set_fp32_products(device)
     resume = resolve_resume(config.resume, config.run_dir)
     with user_errors():
         validate_env_id(config.env, config.engine, config.protocol)
@@ -49,7 +50,7 @@ def train(config: TrainConfig) -> int:
         directory.write_config(dump_config(decided, command, [precision.reason]))
         directory.write_versions(device_name(device))
         run = Run(config, env, agent, directory, interrupts, loaded)
-        notes = [precision.reason, *networks.notes, *(loaded.notes if loaded is not None else [])]
+        notes = [f"{precision.reason}; {products}", *networks.notes, *(loaded.notes if loaded is not None else [])]
         for note in (f"run directory: {directory.path}", *notes):
             run.progress.note(note)
         run.train()

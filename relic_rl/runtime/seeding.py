@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from typing import Any
 
 import numpy as np
 import torch
@@ -58,42 +56,3 @@ class Streams:
         if generator.device.type != device.type:
             raise ValueError(f"the stream {name!r} is on {generator.device}, not on {device}")
         return generator
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where every generator made so far stands: tensors and plain Python values."""
-        return {
-            "numpy": {name: generator.bit_generator.state for name, generator in self._numpy.items()},
-            "torch": {name: generator.get_state() for name, generator in self._torch.items()},
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict()``. torch's generators must have been made, since they belong to a
-        device.
-
-        Raises:
-            ValueError: a torch generator of the state has not been made.
-        """
-        for name, numpy_state in state["numpy"].items():
-            self.numpy(name).bit_generator.state = numpy_state
-        for name, torch_state in state["torch"].items():
-            if name not in self._torch:
-                raise ValueError(f"the stream {name!r} must be made before its state is loaded")
-            self._torch[name].set_state(torch_state.cpu())
-
-
-def rng_state() -> dict[str, Any]:
-    """Where the global generators of Python and torch (CPU, CUDA) stand: tensors and plain Python values."""
-    return {
-        "python": random.getstate(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def set_rng_state(state: dict[str, Any]) -> None:
-    """Continue from `rng_state`; the state of CUDA devices that are not here is left out."""
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    torch.set_rng_state(state["torch"].cpu())
-    for index, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(cuda_state.cpu(), index)

@@ -14,7 +14,7 @@ from agents.auxiliary import AuxiliaryLoss
 from agents.r2d2_learner import R2D2Learner
 from agents.r2d2_networks import RecurrentQNetwork
 from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay
-from relic_rl.representation.encoders import build_encoder
+from relic_rl.representation.encoders import Encoder
 from relic_rl.representation.objectives import ObjectiveOutput
 
 LAYOUTS = {
@@ -30,10 +30,22 @@ def make_geometry(layout: SequenceLayout) -> ReplayGeometry:
     return ReplayGeometry(3, (2, 8, 8), 3 * 200, 2, STATE, layout)
 
 
+class TinyEncoder(Encoder):
+    """One convolution that covers the image, and a smooth nonlinearity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feature_dim = 7
+        self.convolution = nn.Conv2d(2, self.feature_dim, kernel_size=8)
+        self.head = nn.Flatten()
+
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        return (self.convolution(images / 255).tanh(),)
+
+
 def make_network(seed: int = 0) -> RecurrentQNetwork:
     torch.manual_seed(seed)
-    encoder = build_encoder("impala", in_channels=2, image_size=(8, 8), feature_dim=7)
-    return RecurrentQNetwork(encoder, ACTIONS, state_size=STATE, hidden_size=9)
+    return RecurrentQNetwork(TinyEncoder(), ACTIONS, state_size=STATE, hidden_size=9)
 
 
 def make_replay(layout: SequenceLayout, *, steps: int = 150, mean_length: float = 20) -> SequenceReplay:

@@ -1,6 +1,5 @@
 """Precision, seeds, gradient guard, devices."""
 
-import random
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from relic_rl.runtime.device import device_name, resolve_device, set_threads
 from relic_rl.runtime.errors import BadInput, RunFailed
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.precision import autocast, decide_precision, encoder_step, set_fp32_products
-from relic_rl.runtime.seeding import Streams, rng_state, set_rng_state
+from relic_rl.runtime.seeding import Streams
 
 CPU = torch.device("cpu")
 
@@ -168,23 +167,6 @@ def test_streams_do_not_disturb_each_other() -> None:
     assert busy.torch("augmentation") is busy.torch("augmentation", "cpu")
 
 
-def test_stream_states(tmp_path: Any) -> None:
-    from relic_rl.runtime.checkpoint import load_checkpoint, save_checkpoint
-
-    streams = Streams(5)
-    streams.numpy("replay").random(3)
-    torch.rand(3, generator=streams.torch("augmentation"))
-    path = save_checkpoint(tmp_path, 0, streams.state_dict())
-    expected = streams.numpy("replay").random(4), torch.rand(4, generator=streams.torch("augmentation"))
-    other = Streams(5)
-    with pytest.raises(ValueError, match="augmentation"):
-        other.load_state_dict(load_checkpoint(path))
-    other.torch("augmentation")
-    other.load_state_dict(load_checkpoint(path))
-    assert np.array_equal(other.numpy("replay").random(4), expected[0])
-    assert torch.equal(torch.rand(4, generator=other.torch("augmentation")), expected[1])
-
-
 def test_streams_refuse() -> None:
     with pytest.raises(ValueError, match="-1"):
         Streams(-1)
@@ -192,16 +174,6 @@ def test_streams_refuse() -> None:
     streams.torch("a")
     with pytest.raises(ValueError, match="not on meta"):
         streams.torch("a", "meta")
-
-
-def test_global_generators(tmp_path: Any) -> None:
-    from relic_rl.runtime.checkpoint import load_checkpoint, save_checkpoint
-
-    state = load_checkpoint(save_checkpoint(tmp_path, 0, rng_state()))
-    expected = random.random(), random.gauss(0, 1), torch.rand(3)
-    set_rng_state(state)
-    assert (random.random(), random.gauss(0, 1)) == expected[:2]
-    assert torch.equal(torch.rand(3), expected[2])
 
 
 # ------------------------------------------------------------------------ guard
