@@ -20,7 +20,11 @@ RELIC_ONLY = {"objective": ("relic",)}
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train an agent on image observations, its encoder shared with an auxiliary objective (RELIC by default)."""
+    """Train an agent on image observations, its encoder shared with an auxiliary objective (RELIC by default).
+
+    The defaults below hold where neither preset nor command line says otherwise. Without --config the preset
+    AGENT-small is used, or AGENT-gpu where there is a GPU (configs/train).
+    """
 
     env: str = option(
         "ALE/Pong-v5",
