@@ -30,6 +30,15 @@ CASES: dict[str, tuple[str, dict[str, Any], bool]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the workers: orthogonal initialisation rounds differently on another number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def build(case: str) -> tuple[NatureEncoder, Objective, list[Tensor], Tensor | None]:
     """The same networks and the full batch, in every process."""
     name, options, grouped = CASES[case]
