@@ -53,6 +53,7 @@ def test_r2d2_solves_a_memory_task(tmp_path: Path) -> None:
     found = result(tmp_path / "run")
     assert found["evaluation"]["mean_return"] >= 0.8
     assert found["evaluation"]["rule"].startswith("epsilon-greedy")
+    assert_documented(tmp_path / "run")
 
 
 def test_a_memoryless_agent_cannot(tmp_path: Path) -> None:
@@ -114,15 +115,23 @@ def test_run_directory_is_complete(tmp_path: Path) -> None:
     assert needed <= set(rows[0])
     assert int(rows[-1]["step"]) >= 256
     assert math.isfinite(float(rows[-1]["aux/invariance"]))
+    assert_documented(run)
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["precision"] == "fp32"
     assert config["num_envs"] == 4
+
+
+def assert_documented(run: Path) -> None:
+    glossary = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+    columns = (run / "progress.csv").read_text().splitlines()[0].split(",")
+    assert [column for column in columns if f"`{column}`" not in glossary] == []
 
 
 def test_objectives_all_run(tmp_path: Path) -> None:
     for objective in ("augment", "infonce", "simclr", "byol", "curl", "amdim"):
         arguments = without_aux(TINY) if objective == "augment" else TINY
         assert main([*arguments, "--objective", objective, "--run-dir", str(tmp_path / objective)]) == 0
+        assert_documented(tmp_path / objective)
 
 
 def test_options_of_the_head_and_impala_run(tmp_path: Path) -> None:
