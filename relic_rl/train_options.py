@@ -126,7 +126,12 @@ class TrainConfig:
         when={"objective": ("augment", *CONTRASTIVE)},
     )
     critic_layers: Literal[1, 2] = option(2, "layers of the critic g", when=AUXILIARY_ONLY)
-    hidden_dim: int = option(512, "hidden units of a critic of two layers", min=1, when=AUXILIARY_ONLY)
+    hidden_dim: int = option(
+        512,
+        "hidden units of a critic of two layers",
+        min=1,
+        when=AUXILIARY_ONLY | {"critic_layers": (2,)},
+    )
     projection_dim: int = option(128, "output dimension of the critic", min=1, when=AUXILIARY_ONLY)
     temperature: float = option(0.1, "tau", above=0, when=TEMPERED)
     learnable_temperature: bool = option(False, "learn log(tau), starting from --temperature", when=TEMPERED)

@@ -216,6 +216,7 @@ BAD = {
     "unknown objective": (["--objective", "relik"], "relic"),
     "unknown option": (["--alhpa", "1"], "--alpha"),
     "no effect": (["--objective", "infonce", "--alpha", "2"], "--alpha"),
+    "hidden units of no hidden layer": (["--critic-layers", "1", "--hidden-dim", "64"], "--hidden-dim"),
     "unknown divergence": (["--divergence", "kll"], "kl"),
     "unknown augmentation": (["--augmentation", "shfit"], "shift"),
     "unknown preset": (["--config", "ppo-smal"], "ppo-small"),
