@@ -85,7 +85,7 @@ def fill(replay: SequenceReplay) -> float:
     picture = rng.integers(0, 6, (n, 12, 12), dtype=np.uint8).repeat(7, axis=1).repeat(7, axis=2) * 40
     frame = picture.copy()
     stack = np.zeros((n, 4, 84, 84), dtype=np.uint8)
-    state = torch.zeros(2, n, 512)
+    state = torch.zeros(2, n, replay.geometry.state_size)
     no = np.zeros(n, dtype=bool)
     spent = 0.0
     for t in range(2 * rows):

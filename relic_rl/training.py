@@ -12,6 +12,7 @@ from relic_rl.runtime.config import dump_config
 from relic_rl.runtime.device import device_name, resolve_device, set_threads
 from relic_rl.runtime.errors import user_errors
 from relic_rl.runtime.interrupts import Interrupts
+from relic_rl.runtime.memory import keep_freed_memory
 from relic_rl.runtime.precision import decide_precision, encoder_step, set_fp32_products
 from relic_rl.runtime.resume import resolve_resume
 from relic_rl.runtime.rundir import RunDir
@@ -45,6 +46,7 @@ def train(config: TrainConfig) -> int:
         with user_errors():
             dtype = precision.autocast_dtype
             agent = build.build_agent(config, env, networks, streams, device, dtype, directory.path)
+        keep_freed_memory()
         decided = dataclasses.replace(config, precision=precision.precision)
         command = f"python -m relic_rl.train --config {directory.path / 'config.yaml'}"
         directory.write_config(dump_config(decided, command, [precision.reason]))

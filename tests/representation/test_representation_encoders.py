@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from relic_rl.representation.encoders import Encoder, ImpalaEncoder, NatureEncoder, build_encoder
+from relic_rl.representation.encoders.base import ImageConv2d, space_to_depth
 
 
 def random_images(*shape: int, seed: int = 0) -> Tensor:
@@ -157,3 +158,38 @@ def test_the_least_size_works(name, least):
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"built for images \[N, 4, 84, 84\]"):
         build_encoder("nature")(random_images(*shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_space_to_depth_is_pixel_unshuffle(dtype: torch.dtype, size: int) -> None:
+    images = torch.randint(256, (3, 2, 12, 24)).to(dtype)
+    for layout in (images, images.to(memory_format=torch.channels_last), images.flip(3)):
+        out = space_to_depth(layout, size)
+        assert torch.equal(out, functional.pixel_unshuffle(layout, size))
+        assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("shape", [(4, 84, 84), (3, 64, 96), (1, 85, 90), (2, 36, 37)])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(8, 4, 0), (4, 2, 0), (3, 1, 1), (6, 4, 0), (8, 4, 2)])
+def test_image_convolution_is_a_plain_convolution(
+    shape: tuple[int, int, int], kernel: int, stride: int, padding: int
+) -> None:
+    torch.manual_seed(0)
+    layer = ImageConv2d(shape[0], 5, kernel_size=kernel, stride=stride, padding=padding).double()
+    images = torch.randint(256, (2, *shape), dtype=torch.uint8)
+    expected = functional.conv2d(images.double() / 255, layer.weight, layer.bias, stride, padding)
+    scale = torch.randn_like(expected)
+    gradient = torch.autograd.grad((expected * scale).sum(), [layer.weight, layer.bias])
+    for given in (images, images.double() / 255):
+        out = layer(given)
+        torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+        got = torch.autograd.grad((out * scale).sum(), [layer.weight, layer.bias])
+        torch.testing.assert_close(got, gradient, rtol=1e-10, atol=1e-9)
+
+
+def test_image_convolution_has_a_gradient_to_float_images() -> None:
+    torch.manual_seed(0)
+    layer = ImageConv2d(2, 3, kernel_size=8, stride=4).double()
+    images = torch.rand(2, 2, 16, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, images)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Encoder(nn.Module, ABC):
@@ -55,14 +56,52 @@ class ImageConv2d(nn.Conv2d):
     A uint8 image is turned into the compute type (autocast's, where it is on) as it is, and the factor 1/255
     goes into the weight instead: that saves a pass over the image, and in bfloat16 nothing is rounded, since
     its 8 significant bits hold every integer up to 256.
+
+    A kernel that is s times its stride s in size is computed as the s x s times smaller one of stride 1 over
+    `space_to_depth`: few input channels leave the units for matrix products idle, 4 * 16 fill them. Same
+    sums, same weights; for 8x8 kernels of stride 4 on a CPU it takes half the time.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve images [N, C, H, W]; computes channels-last, which is faster on CPUs and for bfloat16."""
         kind = input.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.weight.dtype
-        # Two passes: on a CPU, type and layout in one take 1.7 times as long.
-        pixels = input.to(dtype).contiguous(memory_format=torch.channels_last)
         weight = self.weight if input.is_floating_point() else self.weight * (1 / 255)
-        output: Tensor = self._conv_forward(pixels, weight, self.bias)
-        return output
+        pixels = input.to(dtype) if input.is_floating_point() else input  # the fewest bytes are moved about
+        stride, kernel, height, width = self.stride[0], self.kernel_size[0], *input.shape[-2:]
+        whole = self.padding == (0, 0) and not (kernel % stride or height % stride or width % stride)
+        if stride == 1 or not whole:
+            # Two passes: on a CPU, type and layout in one take 1.7 times as long.
+            pixels = pixels.to(dtype).contiguous(memory_format=torch.channels_last)
+            output: Tensor = self._conv_forward(pixels, weight, self.bias)
+            return output
+        pixels = space_to_depth(pixels, stride).to(dtype)
+        weight = space_to_depth(weight, stride)
+        return functional.conv2d(pixels, weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+
+
+def space_to_depth(images: Tensor, size: int) -> Tensor:
+    """Move squares of pixels into the channels.
+
+    Args:
+        images: [N, C, H, W], H and W multiples of ``size``.
+        size: s, side of a square.
+
+    Returns:
+        [N, C * s * s, H / s, W / s], channels-last: channel (c * s + y) * s + x of a square is pixel (y, x) of
+        channel c.
+    """
+    batch, channels, height, width = images.shape
+    word = _WORDS.get(size * images.element_size())
+    if word is not None and images.is_contiguous() and not images.requires_grad:
+        # The s pixels of a row of a square lie side by side: moved as one number, s times fewer are moved.
+        rows = images.view(word).view(batch, channels, height // size, size, width // size)
+        squares = rows.permute(0, 2, 4, 1, 3).contiguous().view(images.dtype)
+    else:
+        rows = images.reshape(batch, channels, height // size, size, width // size, size)
+        squares = rows.permute(0, 2, 4, 1, 3, 5)
+    return squares.reshape(batch, height // size, width // size, channels * size**2).permute(0, 3, 1, 2)
+
+
+_WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
+"""Types by bytes."""
