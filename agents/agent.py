@@ -40,6 +40,11 @@ class Agent(Protocol):
         """Whether ``state_dict`` holds everything now: nothing is half collected."""
         ...
 
+    @property
+    def continues_games(self) -> bool:
+        """Whether ``act`` may be given a step from within a game, as a restored environment returns it."""
+        ...
+
     def act(self, step: EnvStep) -> NDArray[np.int64]:
         """Actions for N environments, int64 [N]."""
         ...

@@ -19,6 +19,7 @@ from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
 from agents.policies import sample_categorical, sampling_policy
 from agents.ppo_loss import ppo_loss
+from agents.replay import SequenceReplay, to_device
 from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
@@ -56,14 +57,18 @@ class PPO:
         life_loss_ends_return: a lost life ends the return (never the game).
         auxiliary: the representation loss, or None.
         auxiliary_frames: "minibatch" draws its frames from the transitions of the current minibatch,
-            "rollout" from the whole rollout.
-        separate_envs: leave frames of the anchor's own environment out of its contrast set.
+            "rollout" from the whole rollout, "replay" from ``replay``.
+        replay: takes every step, for the auxiliary loss only; needed with ``auxiliary_frames`` "replay". It is
+            saved by itself (`SequenceReplay.save`).
+        replay_seed: of the draws from it; update u draws from a stream of its own, (seed, u).
+        separate_envs: leave frames of the anchor's own environment (with a replay: of its own episode) out of
+            its contrast set.
         augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
             frames.
         autocast_dtype: torch.bfloat16 or None.
 
     Raises:
-        ValueError: a minibatch could be empty.
+        ValueError: a minibatch could be empty, or a replay is missing or has no use.
     """
 
     def __init__(
@@ -89,7 +94,9 @@ class PPO:
         clip_reward: bool = True,
         life_loss_ends_return: bool = False,
         auxiliary: AuxiliaryLoss | None = None,
-        auxiliary_frames: Literal["minibatch", "rollout"] = "minibatch",
+        auxiliary_frames: Literal["minibatch", "rollout", "replay"] = "minibatch",
+        replay: SequenceReplay | None = None,
+        replay_seed: int = 0,
         separate_envs: bool = False,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
@@ -99,8 +106,12 @@ class PPO:
                 f"{num_envs} environments x {num_steps} steps are too few for {num_minibatches} minibatches: "
                 "give more steps or fewer minibatches"
             )
+        if (replay is not None) != (auxiliary is not None and auxiliary_frames == "replay"):
+            raise ValueError("a replay goes with an auxiliary loss whose frames come from it, and only with that")
         self.network = network
         self.auxiliary = auxiliary
+        self.replay = replay
+        self.replay_seed = replay_seed
         self.device = next(network.parameters()).device
         self.rollout = Rollout(num_steps, num_envs, observation_shape, self.device)
         self.generators = generators
@@ -131,6 +142,7 @@ class PPO:
         self.steps = 0
         self.updates = 0
         self._lives = np.zeros(num_envs, dtype=np.int32)
+        self._action = np.zeros(num_envs, dtype=np.int64)
 
     # ------------------------------------------------------------------ acting
 
@@ -142,6 +154,8 @@ class PPO:
     def act(self, step: EnvStep) -> np.ndarray:
         """Sample an action for each environment, int64 [N], and remember the decision."""
         self._lives = step.lives
+        if self.replay is not None:
+            self.replay.add(step, self._action, None)
         images = torch.from_numpy(step.observation).to(self.device)
         with self.autocast():
             output = self.network(images)
@@ -149,7 +163,8 @@ class PPO:
         action = sample_categorical(log_probs, self.generators["action"])
         chosen = log_probs.gather(1, action[:, None]).squeeze(1)
         self.rollout.add_decision(images, action, chosen, output.value)
-        return action.cpu().numpy()
+        self._action = action.cpu().numpy()
+        return self._action
 
     def observe(self, step: EnvStep) -> None:
         """Store what followed the last actions."""
@@ -169,6 +184,11 @@ class PPO:
     def at_boundary(self) -> bool:
         """No rollout is under way."""
         return self.rollout.position == 0
+
+    @property
+    def continues_games(self) -> bool:
+        """Always without a replay; with one, only where it holds the rows that led there."""
+        return self.replay is None or not self.replay.awaits_first
 
     # ---------------------------------------------------------------- learning
 
@@ -246,8 +266,12 @@ class PPO:
         return metrics
 
     def _auxiliary_frames(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Frames of the auxiliary loss, uint8 [B, C, H, W], drawn without replacement, and their groups."""
+        """Frames of the auxiliary loss, uint8 [B, C, H, W], and their groups; from a rollout without replacement."""
         assert self.auxiliary is not None
+        if self.replay is not None:
+            rng = np.random.default_rng((self.replay_seed, self.updates))
+            drawn = to_device(self.replay.sample_observations(self.auxiliary.batch_size, rng), self.device)
+            return drawn.images, drawn.group if self.separate_envs else None
         source = index
         if self.auxiliary_frames == "rollout":
             # Its own stream: the minibatches of all objectives are the same for the same seed.
@@ -266,7 +290,9 @@ class PPO:
     # ------------------------------------------------------------------- state
 
     def flush(self) -> None:
-        """PPO keeps nothing beside its checkpoints."""
+        """Write a replay that is kept on disk."""
+        if self.replay is not None and self.replay.directory is not None:
+            self.replay.save(self.replay.directory)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything learning continues from, between two iterations (the rollout is empty then)."""
@@ -277,6 +303,7 @@ class PPO:
             "guard": self.guard.state_dict(),
             "steps": self.steps,
             "updates": self.updates,
+            "action": torch.from_numpy(self._action),
         }
         if self.auxiliary is not None:
             state["objective"] = self.auxiliary.objective.state_dict()
@@ -295,4 +322,5 @@ class PPO:
         self.guard.load_state_dict(state["guard"])
         self.steps = state["steps"]
         self.updates = state["updates"]
+        self._action = state["action"].cpu().numpy()
         self.rollout.position = 0

@@ -2,28 +2,46 @@
 
 Source: Kapturowski et al., 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning" (R2D2).
 
-Departures: actors are the environments of one vector and act with the newest weights; learning keeps step
-with acting in place of running beside it. See also the departures of `agents.r2d2_networks`,
+Departures: actors are the environments of one vector, and learning keeps step with acting: so many updates
+for so many agent steps. Either they alternate, and acting has the newest weights; or, ``overlap``, a round of
+updates runs beside the acting until the next round is due, and acting has the weights from before it. The lag
+is fixed, so the same seed gives the same numbers either way. See also the departures of `agents.r2d2_networks`,
 `agents.r2d2_learner` and `agents.replay`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agents.background import BackgroundRounds
 from agents.r2d2_actor import RecurrentActor
 from agents.r2d2_learner import R2D2Learner
-from agents.replay import SequenceReplay, to_device
+from agents.replay import Observations, SequenceBatch, SequenceReplay, to_device
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.guard import GradientGuard
 
 EVALUATION_EPSILON = 0.001
+
+
+class Draw(NamedTuple):
+    """What one update learns from, on the CPU."""
+
+    batch: SequenceBatch
+    frames: Observations | None  # of the auxiliary loss, where they do not come from the batch
+
+
+class Learned(NamedTuple):
+    """What one update found, on the CPU (B: sequences)."""
+
+    sequence: torch.Tensor  # int64 [B]
+    priority: torch.Tensor | None  # float32 [B]; None if the update was skipped
+    metrics: dict[str, torch.Tensor]  # float32 scalars
 
 
 class R2D2:
@@ -40,6 +58,12 @@ class R2D2:
         sampling_seed: of the draws from the replay; update u draws from a stream of its own, (seed, u), so
             that no generator need be saved.
         life_loss_ends_return: a lost life ends the return (never the game).
+        overlap: let a round of updates run beside the acting. The actor then needs a network of its own.
+        replayed_frames: the frames of the auxiliary loss are drawn from the whole replay, uniformly, in place
+            of the sampled sequences.
+
+    Raises:
+        ValueError: with ``overlap``, actor and learner share one network.
     """
 
     def __init__(
@@ -53,7 +77,11 @@ class R2D2:
         learning_starts: int = 20_000,
         sampling_seed: int = 0,
         life_loss_ends_return: bool = False,
+        overlap: bool = False,
+        replayed_frames: bool = False,
     ) -> None:
+        if overlap == (actor.network is learner.network):
+            raise ValueError("actor and learner need networks of their own to overlap, one network to alternate")
         self.actor = actor
         self.learner = learner
         self.replay = replay
@@ -62,13 +90,17 @@ class R2D2:
         self.learning_starts = learning_starts
         self.sampling_seed = sampling_seed
         self.life_loss_ends_return = life_loss_ends_return
+        self.replayed_frames = replayed_frames
         self.steps = 0
+        self.updates = 0  # whose results have been taken in
+        self._background = BackgroundRounds(self._update, learner.device) if overlap else None
         self._unlearned = 0.0  # agent steps that no update has answered yet
         self._lives = np.zeros(replay.geometry.num_envs, dtype=np.int32)
 
     @property
     def encoder(self) -> Encoder:
-        """The online encoder."""
+        """The online encoder, with all the updates that have begun."""
+        self._wait()
         return self.learner.network.encoder
 
     @property
@@ -82,9 +114,9 @@ class R2D2:
         return True
 
     @property
-    def updates(self) -> int:
-        """Updates of the learner so far."""
-        return self.learner.updates
+    def continues_games(self) -> bool:
+        """Only with the rows that led there: a replay in memory is lost when its process ends."""
+        return not self.replay.awaits_first
 
     def act(self, step: EnvStep) -> NDArray[np.int64]:
         """Remember ``step`` and choose an action for each environment, int64 [N]."""
@@ -104,23 +136,51 @@ class R2D2:
             self._unlearned += decisions
 
     def learn(self) -> dict[str, float] | None:
-        """Make the updates that are due; their mean metrics, or None where none is due."""
+        """Make the updates that are due, or begin them; mean metrics of those taken in, None where there are none."""
         due = int(self._unlearned / self.steps_per_update)
         if due == 0 or self.replay.num_sequences == 0:
             return None
         self._unlearned -= due * self.steps_per_update
-        totals: dict[str, torch.Tensor] = {}
-        counts: dict[str, int] = {}
-        for _ in range(due):
-            rng = np.random.default_rng((self.sampling_seed, self.updates))
-            batch = self.replay.sample(self.batch_size, rng)
-            update = self.learner.update(to_device(batch, self.learner.device))
-            if self.learner.guard.sound:
-                self.replay.update_priorities(batch.sequence, update.priority)
-            for name, value in update.metrics.items():
-                totals[name] = totals[name] + value if name in totals else value
-                counts[name] = counts.get(name, 0) + 1
-        return {name: (value / counts[name]).item() for name, value in totals.items()}
+        if self._background is None:
+            return _means([self._take_in(self._update(self._draw(self.updates))) for _ in range(due)])
+        finished = [self._take_in(learned) for learned in self._background.collect()]
+        copy_weights(self.learner.network, self.actor.network)
+        self._background.submit([self._draw(self.updates + k) for k in range(due)])
+        return _means(finished) if finished else None
+
+    def _draw(self, update: int) -> Draw:
+        """What update number ``update`` learns from."""
+        rng = np.random.default_rng((self.sampling_seed, update))
+        batch = self.replay.sample(self.batch_size, rng)
+        auxiliary = self.learner.auxiliary
+        if auxiliary is None or not self.replayed_frames or not auxiliary.due(update):
+            return Draw(batch, None)
+        return Draw(batch, self.replay.sample_observations(auxiliary.batch_size, rng))
+
+    def _update(self, draw: Draw) -> Learned:
+        """One update."""
+        device = self.learner.device
+        update = self.learner.update(
+            to_device(draw.batch, device), None if draw.frames is None else to_device(draw.frames, device)
+        )
+        names = list(update.metrics)
+        values = torch.stack([update.metrics[name].float() for name in names]).cpu()  # one transfer for all
+        return Learned(
+            sequence=draw.batch.sequence,
+            priority=update.priority.cpu() if self.learner.guard.sound else None,
+            metrics=dict(zip(names, values.unbind(), strict=True)),
+        )
+
+    def _take_in(self, learned: Learned) -> Learned:
+        """Count an update and give the replay its priorities."""
+        self.updates += 1
+        if learned.priority is not None:
+            self.replay.update_priorities(learned.sequence, learned.priority)
+        return learned
+
+    def _wait(self) -> list[Learned]:
+        """Let the round under way come to its end; what it found is taken in when the next one is due."""
+        return [] if self._background is None else self._background.wait()
 
     # -------------------------------------------------------------- evaluation
 
@@ -128,6 +188,7 @@ class R2D2:
 
     def policy(self, generator: torch.Generator, num_envs: int) -> Callable[[EnvStep], NDArray[np.int64]]:
         """The policy for evaluation on N environments, with LSTM states and a stream of randomness of its own."""
+        self._wait()
         epsilon = torch.full((num_envs,), EVALUATION_EPSILON)
         network, autocast_dtype = self.learner.network, self.learner.autocast_dtype
         actor = RecurrentActor(network, epsilon, generator, autocast_dtype=autocast_dtype)
@@ -141,19 +202,48 @@ class R2D2:
             self.replay.save(self.replay.directory)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the replay, which is saved by itself (`SequenceReplay.save`)."""
-        return {
+        """Everything but the replay, which is saved by itself (`SequenceReplay.save`).
+
+        A round under way is waited for, but not taken in before its time: saving changes nothing.
+        """
+        waiting = self._wait()
+        state: dict[str, Any] = {
             "actor": self.actor.state_dict(),
             "learner": self.learner.state_dict(),
             "steps": self.steps,
+            "updates": self.updates,
             "unlearned": self._unlearned,
             "lives": torch.from_numpy(self._lives),
         }
+        if self._background is not None:
+            state["acting_network"] = self.actor.network.state_dict()
+            state["waiting"] = waiting
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Continue from ``state_dict()``, of an agent with the same ``overlap``."""
         self.actor.load_state_dict(state["actor"])
         self.learner.load_state_dict(state["learner"])
         self.steps = state["steps"]
+        self.updates = state["updates"]
         self._unlearned = state["unlearned"]
         self._lives = state["lives"].cpu().numpy()
+        if self._background is not None:
+            self.actor.network.load_state_dict(state["acting_network"])
+            self._background.restore([Learned(*learned) for learned in state["waiting"]])
+
+
+@torch.no_grad()
+def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    """Let ``target`` have the weights of ``source``, a module of the same make."""
+    for theirs, mine in zip(source.parameters(), target.parameters(), strict=True):
+        mine.copy_(theirs)
+
+
+def _means(updates: Iterable[Learned]) -> dict[str, float]:
+    """Mean of each metric over the updates that have it."""
+    values: dict[str, list[float]] = {}
+    for update in updates:
+        for name, value in update.metrics.items():
+            values.setdefault(name, []).append(value.item())
+    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}

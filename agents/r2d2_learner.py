@@ -19,7 +19,7 @@ from torch import Tensor
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.n_step import n_step_double_q_targets, sequence_priorities
 from agents.r2d2_networks import RecurrentQNetwork
-from agents.replay import SequenceBatch, SequenceLayout, stack_frames
+from agents.replay import Observations, SequenceBatch, SequenceLayout, stack_frames
 from relic_rl.runtime.guard import GradientGuard
 
 
@@ -46,6 +46,8 @@ class R2D2Learner:
         target_period: updates from one copy of the online to the target network to the next.
         eta: weight of the largest TD error in a priority, against their mean.
         auxiliary: the representation loss, or None.
+        auxiliary_spacing: least number of steps between two frames of a sequence in one auxiliary loss; 1 for
+            any frames, the sequence's length for one of each.
         separate_episodes: leave frames of the anchor's own episode out of its contrast set.
         augmentation: applied once to the observations of the RL loss (the ``augment`` objective), or None.
         autocast_dtype: torch.bfloat16 or None; of the encoder.
@@ -65,6 +67,7 @@ class R2D2Learner:
         target_period: int = 2500,
         eta: float = 0.9,
         auxiliary: AuxiliaryLoss | None = None,
+        auxiliary_spacing: int = 1,
         separate_episodes: bool = False,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
@@ -78,6 +81,7 @@ class R2D2Learner:
         self.target_period = target_period
         self.eta = eta
         self.auxiliary = auxiliary
+        self.auxiliary_spacing = auxiliary_spacing
         self.separate_episodes = separate_episodes
         self.augmentation = augmentation
         self.autocast_dtype = autocast_dtype
@@ -93,8 +97,13 @@ class R2D2Learner:
         self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.updates = 0
 
-    def update(self, batch: SequenceBatch) -> Update:
-        """One optimiser step on a batch that is on the network's device."""
+    def update(self, batch: SequenceBatch, frames: Observations | None = None) -> Update:
+        """One optimiser step.
+
+        Args:
+            batch: on the network's device.
+            frames: of the auxiliary loss, on the same device; None takes them from the batch.
+        """
         m, burn_in = self.layout.length, self.layout.burn_in
         images = stack_frames(batch.frames, self.stack)
         rl_images = images
@@ -133,9 +142,11 @@ class R2D2Learner:
         }
         loss = td_loss
         if self.auxiliary is not None and self.auxiliary.due(self.updates):
-            frames, groups = self._auxiliary_frames(images, batch)
+            if frames is None:
+                frames = self._auxiliary_frames(images, batch)
+            groups = frames.group if self.separate_episodes else None
             with self._autocast():
-                aux = self.auxiliary(self.network.encoder, frames, groups)
+                aux = self.auxiliary(self.network.encoder, frames.images, groups)
             loss = td_loss + self.auxiliary.weight * aux.loss
             metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
         metrics["loss/total"] = loss.detach()
@@ -176,16 +187,21 @@ class R2D2Learner:
         outputs, _ = network.remember(features, batch.action_tm1[burn_in:], reward[burn_in:], state)
         return network.action_values(outputs)
 
-    def _auxiliary_frames(self, images: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor | None]:
-        """Observations of the trained steps, uint8 [N, C, H, W], without replacement, and their groups."""
+    def _auxiliary_frames(self, images: Tensor, batch: SequenceBatch) -> Observations:
+        """Observations of the trained steps, without replacement."""
         assert self.auxiliary is not None
-        burn_in = self.layout.burn_in
-        trained = batch.valid[burn_in : burn_in + self.layout.length]
-        row, sequence = trained.nonzero(as_tuple=True)
+        burn_in, length = self.layout.burn_in, self.layout.length
+        eligible = batch.valid[burn_in : burn_in + length]
+        if self.auxiliary_spacing > 1:  # a comb over each sequence, its first tooth anywhere
+            size = (eligible.shape[1],)
+            first = torch.randint(self.auxiliary_spacing, size, generator=self.generator, device=self.device)
+            first = first % eligible.sum(0)  # short sequences too have a frame to give
+            step = torch.arange(length, device=self.device)[:, None]
+            eligible = eligible & ((step - first) % self.auxiliary_spacing == 0)
+        row, sequence = eligible.nonzero(as_tuple=True)
         order = torch.randperm(len(row), generator=self.generator, device=self.device)
         chosen = order[: self.auxiliary.batch_size]
-        frames = images[burn_in + row[chosen], sequence[chosen]]
-        return frames, batch.episode[sequence[chosen]] if self.separate_episodes else None
+        return Observations(images[burn_in + row[chosen], sequence[chosen]], batch.episode[sequence[chosen]])
 
     def _autocast(self) -> torch.autocast:
         """The context of the encoder."""

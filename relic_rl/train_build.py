@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,8 +108,9 @@ def build_ppo(
     streams: Streams,
     device: torch.device,
     autocast_dtype: torch.dtype | None,
+    replay: SequenceReplay | None,
 ) -> PPO:
-    """PPO over the networks."""
+    """PPO over the networks, and over a replay of frames where the auxiliary loss draws from one."""
     assert isinstance(networks.network, ActorCritic)
     return PPO(
         networks.network,
@@ -135,6 +137,8 @@ def build_ppo(
         life_loss_ends_return=config.life_loss,
         auxiliary=build_auxiliary(config, networks, streams, device),
         auxiliary_frames=config.aux_frames,
+        replay=replay,
+        replay_seed=streams.integer("replay"),
         separate_envs=config.aux_negatives == "other-episodes",
         augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
@@ -154,9 +158,10 @@ def build_r2d2(
     """R2D2 over the networks and a replay."""
     assert isinstance(networks.network, RecurrentQNetwork)
     geometry = replay.geometry
+    overlap = overlaps(config, device)
     return R2D2(
         RecurrentActor(
-            networks.network,
+            copy.deepcopy(networks.network) if overlap else networks.network,
             epsilon_ladder(env.num_envs),
             streams.torch("exploration", device),
             autocast_dtype=autocast_dtype,
@@ -172,6 +177,7 @@ def build_r2d2(
             target_period=config.target_period,
             eta=config.priority_eta,
             auxiliary=build_auxiliary(config, networks, streams, device),
+            auxiliary_spacing=config.aux_spacing,
             separate_episodes=config.aux_negatives == "other-episodes",
             augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
             autocast_dtype=autocast_dtype,
@@ -183,7 +189,14 @@ def build_r2d2(
         learning_starts=config.learning_starts,
         sampling_seed=streams.integer("replay"),
         life_loss_ends_return=config.life_loss,
+        overlap=overlap,
+        replayed_frames=config.aux_frames == "replay",
     )
+
+
+def overlaps(config: TrainConfig, device: torch.device) -> bool:
+    """What ``--overlap`` comes to: on a CPU acting and learning would only share the same cores."""
+    return config.overlap == "on" or (config.overlap == "auto" and device.type == "cuda")
 
 
 def build_agent(
@@ -195,9 +208,20 @@ def build_agent(
     autocast_dtype: torch.dtype | None,
     run_dir: Path,
 ) -> Agent:
-    """The agent; R2D2's replay is made in memory, or on disk in the run's directory, or opened there again."""
+    """The agent, and its replay if it has one."""
+    replay = None
+    if config.agent == "r2d2" or (networks.objective is not None and config.aux_frames == "replay"):
+        replay = build_replay(config, env, networks.notes, device, run_dir)
     if config.agent == "ppo":
-        return build_ppo(config, env, networks, streams, device, autocast_dtype)
+        return build_ppo(config, env, networks, streams, device, autocast_dtype, replay)
+    assert replay is not None
+    return build_r2d2(config, env, networks, streams, device, autocast_dtype, replay)
+
+
+def build_replay(
+    config: TrainConfig, env: VectorEnv, notes: list[str], device: torch.device, run_dir: Path
+) -> SequenceReplay:
+    """A replay in memory, or on disk in the run's directory, or opened there again; ``notes`` get its size."""
     geometry = replay_geometry(config, env)
     directory = run_dir / "replay" if config.replay_on_disk else None
     options: dict[str, Any] = {
@@ -205,24 +229,25 @@ def build_agent(
         "importance_exponent": config.importance_exponent,
         "pin_memory": device.type == "cuda",
     }
-    networks.notes.append(str(geometry.memory(directory)))
+    notes.append(str(geometry.memory(directory)))
     if directory is not None and directory.exists():
-        replay = SequenceReplay.load(directory, geometry, mapped=True, **options)
-    else:
-        replay = SequenceReplay(geometry, directory=directory, **options)
-    return build_r2d2(config, env, networks, streams, device, autocast_dtype, replay)
+        return SequenceReplay.load(directory, geometry, mapped=True, **options)
+    return SequenceReplay(geometry, directory=directory, **options)
 
 
 def replay_geometry(config: TrainConfig, env: VectorEnv) -> ReplayGeometry:
-    """Size and shape of R2D2's replay."""
+    """Size and shape of the replay; PPO's holds single steps without LSTM states."""
     compressed = config.replay_compressed_gib
+    layout = SequenceLayout(1, overlap=0, burn_in=0, n_step=1)
+    if config.agent == "r2d2":
+        layout = SequenceLayout(config.sequence_length, config.sequence_overlap, config.burn_in, config.n_step)
     return ReplayGeometry(
         num_envs=env.num_envs,
         observation_shape=env.observation_shape,
         capacity=config.replay_capacity,
         stack=env.stack,
-        state_size=config.lstm_size,
-        layout=SequenceLayout(config.sequence_length, config.sequence_overlap, config.burn_in, config.n_step),
+        state_size=config.lstm_size if config.agent == "r2d2" else 0,
+        layout=layout,
         compressed_bytes=None if compressed is None else round(compressed * 2**30),
     )
 

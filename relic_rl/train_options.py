@@ -14,6 +14,7 @@ CONTRASTIVE = ("relic", "infonce", "simclr", "byol", "curl", "amdim")
 PPO_ONLY = {"agent": ("ppo",)}
 R2D2_ONLY = {"agent": ("r2d2",)}
 AUXILIARY_ONLY = {"objective": CONTRASTIVE}
+REPLAY_ONLY = (R2D2_ONLY, AUXILIARY_ONLY | {"aux_frames": ("replay",)})
 TEMPERED = {"objective": ("relic", "infonce", "simclr")}
 RELIC_ONLY = {"objective": ("relic",)}
 
@@ -93,27 +94,29 @@ class TrainConfig:
     target_period: int = option(2_500, "R2D2: updates between copies to the target network", min=1, when=R2D2_ONLY)
     lstm_size: int = option(512, "R2D2: units of the LSTM and of each head's hidden layer", min=1, when=R2D2_ONLY)
     adam_epsilon: float = option(1e-3, "R2D2: Adam's epsilon", above=0, when=R2D2_ONLY)
-    replay_capacity: int = option(1_000_000, "R2D2: observations kept", min=1, when=R2D2_ONLY)
-    replay_on_disk: bool = option(
-        False, "R2D2: keep the replay in RUN_DIR/replay, where it survives a restart", when=R2D2_ONLY
-    )
-    replay_compressed_gib: float | None = option(
-        None, "R2D2: compress frames losslessly into this many GiB", above=0, when=R2D2_ONLY
-    )
     priority_exponent: float = option(0.9, "R2D2: exponent of the priorities", min=0, when=R2D2_ONLY)
     importance_exponent: float = option(0.6, "R2D2: exponent of the importance weights", min=0, max=1, when=R2D2_ONLY)
     priority_eta: float = option(
         0.9, "R2D2: weight of the largest TD error in a priority, against their mean", min=0, max=1, when=R2D2_ONLY
+    )
+    overlap: Literal["auto", "on", "off"] = option(
+        "auto", "R2D2: learn beside acting, which then lags by one round of updates; auto = on a GPU", when=R2D2_ONLY
     )
 
     # ---- auxiliary objective
     aux_weight: float = option(1.0, "coefficient of the auxiliary loss", min=0, when=AUXILIARY_ONLY)
     aux_batch_size: int = option(64, "frames per evaluation of the auxiliary loss", min=2, when=AUXILIARY_ONLY)
     aux_every: int = option(4, "optimiser steps from one auxiliary loss to the next", min=1, when=AUXILIARY_ONLY)
-    aux_frames: Literal["minibatch", "rollout"] = option(
+    aux_frames: Literal["minibatch", "rollout", "replay"] = option(
         "minibatch",
-        "PPO: draw the frames from the current minibatch or from the whole rollout",
-        when=PPO_ONLY | AUXILIARY_ONLY,
+        "its frames: drawn from those of the current update, from the whole rollout (PPO), or from a replay",
+        when=AUXILIARY_ONLY,
+    )
+    aux_spacing: int = option(
+        1,
+        "R2D2: least number of steps between two of these frames in one sampled sequence",
+        min=1,
+        when=R2D2_ONLY | AUXILIARY_ONLY | {"aux_frames": ("minibatch",)},
     )
     aux_negatives: Literal["all", "other-episodes"] = option(
         "all",
@@ -154,6 +157,15 @@ class TrainConfig:
         when={"objective": ("relic", "infonce", "byol", "curl"), "target": ("ema",)},
     )
 
+    # ---- replay of frames: R2D2's, or PPO's with --aux-frames replay
+    replay_capacity: int = option(1_000_000, "observations kept", min=1, when=REPLAY_ONLY)
+    replay_on_disk: bool = option(
+        False, "keep the replay in RUN_DIR/replay, where it survives a restart", when=REPLAY_ONLY
+    )
+    replay_compressed_gib: float | None = option(
+        None, "compress frames losslessly into this many GiB", above=0, when=REPLAY_ONLY
+    )
+
     @property
     def frames_per_update(self) -> int:
         """Transitions an optimiser step trains on, all that can be."""
@@ -164,10 +176,20 @@ class TrainConfig:
     def problems(self) -> Iterator[str]:
         """What no single option shows."""
         frames = self.frames_per_update
+        spacing = self.aux_spacing  # 1 for PPO
         if self.agent == "ppo" and (frames < 2 or self.num_steps < 2):
             yield (
                 f"rollouts of {self.num_envs} x {self.num_steps} steps in --num-minibatches {self.num_minibatches}: "
                 "give at least 2 steps, and fewer minibatches so that each holds at least 2 transitions"
             )
-        elif self.objective in CONTRASTIVE and self.aux_frames == "minibatch" and self.aux_batch_size > frames:
-            yield f"--aux-batch-size {self.aux_batch_size} is more than the {frames} frames of an update: lower it"
+        if self.objective not in CONTRASTIVE:
+            return
+        if self.agent == "r2d2" and self.aux_frames == "rollout":
+            yield "--aux-frames rollout belongs to --agent ppo: give minibatch or replay"
+        if self.agent == "r2d2" and spacing > self.sequence_length:
+            yield f"--aux-spacing {spacing} is more than --sequence-length {self.sequence_length}: lower it"
+        elif self.aux_frames == "minibatch" and self.aux_batch_size > frames // spacing:
+            yield (
+                f"--aux-batch-size {self.aux_batch_size} is more than the {frames // spacing} frames of an update "
+                "that can be drawn: lower it"
+            )

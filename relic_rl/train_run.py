@@ -21,8 +21,9 @@ class Run:
     """Steps the environments and the agent together until the budget is spent or a signal comes.
 
     What a checkpoint holds: the agent (networks, objective with its target, optimiser, generators,
-    counters), recent games and the seconds spent. Environments that can be restored (the toys) are; of the
-    others the games in flight start anew, and everything else continues exactly.
+    counters), recent games and the seconds spent. Environments that can be restored (the toys) are, where
+    the agent can go on within a game; of the others the games in flight start anew, and everything else
+    continues exactly.
 
     Args:
         config: the options.
@@ -147,7 +148,7 @@ class Run:
         self.agent.load_state_dict(state["agent"])
         self.games.load_state_dict(state["games"])
         self.best_return = state["best_return"]
-        if "env" in state and hasattr(self.env, "set_state"):
+        if "env" in state and hasattr(self.env, "set_state") and self.agent.continues_games:
             self.env.set_state({name: value.numpy() for name, value in state["env"].items()})
             self.step = EnvStep(*(field.numpy() for field in state["step"]))
         seconds: float = state["seconds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from envs.make import validate_env_id
 from relic_rl import train_build as build
@@ -47,7 +48,8 @@ def train(config: TrainConfig) -> int:
             dtype = precision.autocast_dtype
             agent = build.build_agent(config, env, networks, streams, device, dtype, directory.path)
         keep_freed_memory()
-        decided = dataclasses.replace(config, precision=precision.precision)
+        overlap: Literal["on", "off"] = "on" if build.overlaps(config, device) else "off"
+        decided = dataclasses.replace(config, precision=precision.precision, overlap=overlap)
         command = f"python -m relic_rl.train --config {directory.path / 'config.yaml'}"
         directory.write_config(dump_config(decided, command, [precision.reason]))
         directory.write_versions(device_name(device))

@@ -64,9 +64,10 @@ def test_a_memoryless_agent_cannot(tmp_path: Path) -> None:
     assert result(tmp_path / "run")["evaluation"]["mean_return"] <= 0.3
 
 
-def test_r2d2_with_relic_same_seed_same_bytes_and_exact_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extra", [["--aux-spacing", "5"], ["--overlap", "on", "--aux-frames", "replay"]])
+def test_r2d2_with_relic_same_seed_same_bytes_and_exact_resume(extra: list[str], tmp_path: Path) -> None:
     options = [*RECALL, *R2D2, "--aux-batch-size", "16", "--eval-episodes", "2", "--replay-on-disk"]
-    options += ["--aux-negatives", "other-episodes"]
+    options += ["--aux-negatives", "other-episodes", *extra]
     weights = []
     for name in ("a", "b"):
         run = tmp_path / name
@@ -78,6 +79,28 @@ def test_r2d2_with_relic_same_seed_same_bytes_and_exact_resume(tmp_path: Path) -
     assert 0 < result(part)["updates"] < result(tmp_path / "a")["updates"]
     assert main(["--resume", str(part), "--total-steps", "1600"]) == 0
     assert [(part / file).read_bytes() for file in ("encoder.safetensors", "critic.safetensors")] == weights[0]
+
+
+def test_a_lost_replay_is_filled_again(tmp_path: Path) -> None:
+    """A replay in memory ends with its process: games start anew and updates wait until it has filled."""
+    options = [*RECALL, *R2D2, "--objective", "none", "--eval-episodes", "0", "--run-dir", str(tmp_path / "run")]
+    assert main([*options, "--total-steps", "1000"]) == 0
+    before = result(tmp_path / "run")["updates"]
+    assert main(["--resume", str(tmp_path / "run"), "--total-steps", "1400"]) == 0
+    assert result(tmp_path / "run")["updates"] == before
+    assert main(["--resume", str(tmp_path / "run"), "--total-steps", "2200"]) == 0
+    assert result(tmp_path / "run")["updates"] > before
+
+
+def test_ppo_draws_its_auxiliary_frames_from_a_replay(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = [*TINY, "--no-anneal", "--aux-frames", "replay", "--replay-capacity", "500", "--replay-on-disk"]
+    assert main([*options, "--total-steps", "1536", "--run-dir", str(whole)]) == 0
+    assert main([*options, "--total-steps", "768", "--run-dir", str(parts)]) == 0
+    assert main(["--resume", str(parts), "--total-steps", "1536"]) == 0
+    for name in ("encoder.safetensors", "critic.safetensors"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes()
+    assert result(whole)["updates"] > 0
 
 
 def test_a_replay_that_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +240,10 @@ BAD = {
     "unknown option": (["--alhpa", "1"], "--alpha"),
     "no effect": (["--objective", "infonce", "--alpha", "2"], "--alpha"),
     "hidden units of no hidden layer": (["--critic-layers", "1", "--hidden-dim", "64"], "--hidden-dim"),
+    "replay without a use": (["--replay-capacity", "5000"], "--aux-frames replay"),
+    "the rollout of an agent without one": (["--agent", "r2d2", "--aux-frames", "rollout"], "--aux-frames"),
+    "frames further apart than a sequence": (["--agent", "r2d2", "--aux-spacing", "41"], "--aux-spacing"),
+    "more frames than an update has": (["--agent", "r2d2", "--aux-spacing", "40"], "--aux-batch-size"),
     "unknown divergence": (["--divergence", "kll"], "kl"),
     "unknown augmentation": (["--augmentation", "shfit"], "shift"),
     "unknown preset": (["--config", "ppo-smal"], "ppo-small"),

@@ -35,20 +35,23 @@ class Accumulator:
         layout: lengths.
         age: int32 [N], age of the last row; -1 before the first.
         ended: bool [N], the last row ended its episode.
+
+    Attributes:
+        open: whether the next row may go on with the episodes of the last one.
     """
 
     def __init__(self, layout: SequenceLayout, age: NDArray[np.int32], ended: NDArray[np.bool_]) -> None:
         self._layout = layout
         self._age = age.copy()
         self._ended = ended.copy()
-        self._open = True
+        self.open = True
         reach = layout.length + layout.n_step
         # A sequence that its episode's end completes starts fewer than `reach` rows before the end.
         self._back = np.arange(reach)
 
     def close(self) -> None:
         """The open episodes will not go on: the next row must be the first of an episode everywhere."""
-        self._open = False
+        self.open = False
 
     def add(self, position: int, invented: NDArray[np.bool_], ended: NDArray[np.bool_]) -> NewRow:
         """Take in row ``position``.
@@ -62,13 +65,13 @@ class Accumulator:
             ReplayError: an episode goes on after its end, or begins without a first row.
         """
         layout = self._layout
-        lost = ~invented & (self._ended | (self._age < 0) | (not self._open))
+        lost = ~invented & (self._ended | (self._age < 0) | (not self.open))
         if lost.any():
             raise ReplayError(
                 f"environment {int(np.flatnonzero(lost)[0])} went on without a first observation: "
                 "after an episode's end, and at the start, a step must be marked as invented"
             )
-        self._open = True
+        self.open = True
         interrupted = invented & ~self._ended & (self._age >= 0)
         cut_env, cut_start = self._at_end(np.flatnonzero(interrupted), position - 1)
         self._age = np.where(invented, 0, self._age + 1).astype(np.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,9 +37,12 @@ class Observations(NamedTuple):
     group: Tensor  # int64 [B], equal for observations of one episode, and only for these
 
 
-def to_device(batch: SequenceBatch, device: torch.device) -> SequenceBatch:
+Batch = TypeVar("Batch", SequenceBatch, Observations)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on ``device``; the copy runs beside other work where its memory is pinned."""
-    return SequenceBatch(*(field.to(device, non_blocking=True) for field in batch))
+    return type(batch)(*(field.to(device, non_blocking=True) for field in batch))
 
 
 def stack_frames(frames: Tensor, stack: int) -> Tensor:

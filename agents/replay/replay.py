@@ -156,6 +156,11 @@ class SequenceReplay:
         return self._storage.position
 
     @property
+    def awaits_first(self) -> bool:
+        """Whether the next step must be the first of an episode in every environment."""
+        return self.position == 0 or not self._accumulator.open
+
+    @property
     def num_observations(self) -> int:
         """Observations that are there, summed over environments."""
         return (self._storage.position - self._storage.oldest) * self.geometry.num_envs

@@ -24,6 +24,7 @@ from relic_rl.runtime.errors import BadInput, join_problems
 
 C = TypeVar("C")
 Values = dict[str, Any]
+Condition = Mapping[str, tuple[Any, ...]]
 
 
 def option(
@@ -33,7 +34,7 @@ def option(
     min: float | None = None,
     max: float | None = None,
     above: float | None = None,
-    when: Mapping[str, tuple[Any, ...]] | None = None,
+    when: Condition | tuple[Condition, ...] = (),
     saved: bool = True,
 ) -> Any:
     """A field of an options dataclass.
@@ -44,9 +45,10 @@ def option(
         min: least value allowed.
         max: greatest value allowed.
         above: the value must be greater than this.
-        when: the option has an effect only where each named option has one of these values; elsewhere it
-            keeps its default, giving it on the command line is an error, and ``config.yaml`` leaves it out.
-            The named options must be declared before this one.
+        when: the option has an effect only where each named option has one of these values, or where this
+            holds of one of several such conditions; elsewhere it keeps its default, giving it on the command
+            line is an error, and ``config.yaml`` leaves it out. The named options must be declared before
+            this one.
         saved: whether ``config.yaml`` records it. False for what says where a run is kept rather than what
             it does.
     """
@@ -55,7 +57,7 @@ def option(
         "min": min,
         "max": max,
         "above": above,
-        "when": dict(when or {}),
+        "when": when if isinstance(when, tuple) else (when,),
         "saved": saved,
     }
     return dataclasses.field(default=default, metadata=metadata)
@@ -242,13 +244,17 @@ def _settle(cls: type[C], values: Values) -> tuple[C, dict[str, str]]:
     defaults = {f.name: f.default for f in _fields(cls)}
     unused = {}
     for field in _fields(cls):
-        for selector, choices in field.metadata["when"].items():
-            if settled.get(selector, defaults[selector]) not in choices:
-                settled.pop(field.name, None)
-                accepted = ", ".join(map(str, choices))
-                flag = selector.replace("_", "-")
-                unused[field.name] = f"has no effect here: it belongs to --{flag} {accepted}"
-                break
+        failed = []  # of each condition the part that does not hold
+        for condition in field.metadata["when"]:
+            value = {selector: settled.get(selector, defaults[selector]) for selector in condition}
+            failed.append([selector for selector, choices in condition.items() if value[selector] not in choices])
+        if failed and all(failed):
+            settled.pop(field.name, None)
+            reasons = [
+                f"--{names[0].replace('_', '-')} {', '.join(map(str, condition[names[0]]))}"
+                for condition, names in zip(field.metadata["when"], failed, strict=True)
+            ]
+            unused[field.name] = f"has no effect here: it belongs to {' or '.join(reasons)}"
     return cls(**settled), unused
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from ppo_fakes import (
+    SHAPE,
     ScriptedEnv,
     SpyObjective,
     collect,
@@ -19,6 +20,8 @@ from ppo_fakes import (
     train,
 )
 from torch import Tensor
+
+from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay
 
 FREE = 1e9  # a gradient norm limit that is never reached
 
@@ -251,6 +254,34 @@ def test_frames_from_the_rollout():
     assert len({tuple(frames) for frames, _, _ in rows}) == 12
     # Six draws of 20 from fewer than 48: next to none is left out, and none is out of reach.
     assert len(set().union(*(frames for frames, _, _ in rows[:6]))) > 0.9 * len(rows[0][2])
+
+
+def test_frames_from_a_replay():
+    """Uniformly from all that was ever seen, final observations included; groups are episodes."""
+    objective = SpyObjective()
+    env = ScriptedEnv()
+    geometry = ReplayGeometry(env.num_envs, SHAPE, 4_000, stack=1, state_size=0, layout=SequenceLayout(1, 0, 0, 1))
+    auxiliary = make_auxiliary(objective, batch_size=200)
+    replay = SequenceReplay(geometry)
+    agent = make_ppo(auxiliary=auxiliary, auxiliary_frames="replay", replay=replay, separate_envs=True)
+    step, shown = env.reset(), set()
+    for _ in range(3):
+        trace, step = collect(agent, env, step)
+        for decision in trace:
+            shown |= {bytes(image) for image in decision.before.observation}
+        objective.views.clear()
+        agent.learn()
+        drawn = [set(keys(views[0])) for views in objective.views]
+        assert all(frames <= shown for frames in drawn)
+        assert set().union(*drawn) == shown  # six draws of 200 leave none of at most 150 out
+        assert len({frozenset(frames) for frames in drawn}) > 1
+    groups = objective.groups[-1]
+    assert (groups % env.num_envs).tolist() == objective.views[-1][0][:, 0, 0, 0].tolist()
+    assert len(groups.unique()) > env.num_envs
+    with pytest.raises(ValueError, match="replay"):
+        make_ppo(auxiliary=auxiliary, auxiliary_frames="replay")
+    with pytest.raises(ValueError, match="replay"):
+        make_ppo(auxiliary=auxiliary, replay=replay)
 
 
 def test_auxiliary_frames_are_plain_whatever_the_rl_loss_sees():

@@ -10,6 +10,7 @@ from r2d2_helpers import (
     ACTIONS,
     LAYOUTS,
     STATE,
+    make_auxiliary,
     make_geometry,
     make_learner,
     make_network,
@@ -22,6 +23,7 @@ from agents.r2d2 import R2D2
 from agents.r2d2_actor import RecurrentActor, epsilon_ladder
 from agents.replay import SequenceReplay, stack_frames
 from envs.types import EnvStep
+from relic_rl.runtime.checkpoint import to_plain
 
 LAYOUT = LAYOUTS["paper's proportions"]
 
@@ -106,12 +108,14 @@ def test_actor_explores_as_told():
     assert (half == never[0]).mean() == pytest.approx(0.5 + 0.5 / ACTIONS, abs=0.05)
 
 
-def make_agent(**options):
+def make_agent(auxiliary=None, **options):
     network = make_network()
     options = {"batch_size": 4, "steps_per_update": 6, "learning_starts": 60} | options
+    if auxiliary is not None:
+        auxiliary = make_auxiliary(network, **auxiliary)
     return R2D2(
-        make_actor(network, 0.3),
-        make_learner(network, LAYOUT, target_period=10),
+        make_actor(make_network() if options.get("overlap") else network, 0.3),
+        make_learner(network, LAYOUT, target_period=10, auxiliary=auxiliary),
         SequenceReplay(make_geometry(LAYOUT)),
         **options,
     )
@@ -196,17 +200,93 @@ def test_lost_life_ends_the_return_if_it_counts(counts):
     assert not (agent.replay._storage.flags[:40] & 2).any()
 
 
-def test_agent_continues_from_its_state(tmp_path):
+def weights(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def test_overlapped_rounds_lag_by_one():
+    """The same as a plain loop that makes each round's updates at once but tells nobody before the next is due."""
+    agent, twin = make_agent(overlap=True), make_agent(overlap=True)
     stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
-    one = make_agent()
+    step = twin_step = stream.step()[0]
+    other, waiting, rounds, drawn = copy.deepcopy(stream), [], 0, 0
+    for _ in range(80):
+        agent.act(step)
+        step, _, _ = stream.step()
+        agent.observe(step)
+        agent.learn()
+        twin.act(twin_step)
+        twin_step, _, _ = other.step()
+        twin.observe(twin_step)
+        due = int(twin._unlearned / twin.steps_per_update)
+        if due:
+            twin._unlearned -= due * twin.steps_per_update
+            for sequence, update in waiting:
+                twin.replay.update_priorities(sequence, update.priority)
+            twin.actor.network.load_state_dict(twin.learner.network.state_dict())
+            batches = [twin.replay.sample(4, np.random.default_rng((0, drawn + k))) for k in range(due)]
+            waiting = [(batch.sequence, twin.learner.update(batch)) for batch in batches]
+            assert agent.updates == drawn  # of the rounds before this one
+            drawn += due
+            rounds += 1
+        assert torch.equal(weights(agent.actor.network), weights(twin.actor.network))
+        assert agent.replay.summary() == twin.replay.summary()
+    assert rounds > 15
+    assert torch.equal(weights(agent.encoder), weights(twin.learner.network.encoder))  # waits for the last round
+    assert not torch.equal(weights(agent.learner.network), weights(agent.actor.network))
+
+
+def test_failure_of_an_overlapped_round_is_raised():
+    agent = make_agent(overlap=True)
+    agent.learner.update = None
+    stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
+    with pytest.raises(TypeError, match="not callable"):
+        run(agent, stream, stream.step()[0], 80)
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_networks_must_suit_the_overlap(overlap):
+    agent = make_agent(overlap=overlap)
+    with pytest.raises(ValueError, match="network"):
+        R2D2(agent.actor, agent.learner, agent.replay, overlap=not overlap)
+
+
+def test_auxiliary_frames_from_the_replay():
+    agent = make_agent(auxiliary={"batch_size": 50, "every": 3}, replayed_frames=True)
+    agent.learner.separate_episodes = True
+    stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
+    shown = {}
+    step = stream.step()[0]
+    for _ in range(60):
+        agent.act(step)
+        for env, image in enumerate(step.observation):  # some look alike
+            shown.setdefault(image.tobytes(), set()).add(env)
+        step = stream.step()[0]
+        agent.observe(step)
+        agent.learn()
+    seen = agent.learner.auxiliary.objective.seen
+    assert len(seen) == -(-agent.updates // 3) > 3
+    for frames, groups in seen:
+        assert {frame.numpy().tobytes() for frame in frames} <= shown.keys()
+        # A group is an episode: environment and first row.
+        assert all(g % 3 in shown[f.numpy().tobytes()] for g, f in zip(groups.tolist(), frames, strict=True))
+    assert len({frame.numpy().tobytes() for frame in seen[-1][0]}) > 30
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_agent_continues_from_its_state(tmp_path, overlap):
+    stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
+    one = make_agent(overlap=overlap)
     step, _ = run(one, stream, stream.step()[0], 60)
+    state = to_plain(one.state_dict())
     one.replay.save(tmp_path / "replay")
-    two = make_agent()
-    two.load_state_dict(copy.deepcopy(one.state_dict()))
+    two = make_agent(overlap=overlap)
+    two.load_state_dict(copy.deepcopy(state))
     two.replay = SequenceReplay.load(tmp_path / "replay", one.replay.geometry, mapped=False)
     other = copy.deepcopy(stream)
     run(one, stream, step, 30)
     run(two, other, step, 30)
+    assert torch.equal(weights(one.encoder), weights(two.encoder))
     assert one.updates == two.updates > 10
     assert one.replay.summary() == two.replay.summary()
     for p, q in zip(one.learner.network.parameters(), two.learner.network.parameters(), strict=True):

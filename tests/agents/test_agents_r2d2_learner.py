@@ -192,6 +192,32 @@ def test_auxiliary_frames_are_observations_of_trained_steps():
             assert groups is None
 
 
+@pytest.mark.parametrize("spacing", [2, 3, LAYOUT.length])
+def test_auxiliary_frames_of_a_sequence_keep_their_distance(spacing):
+    """Trained steps at least ``spacing`` apart, as many as fit behind the first, which may be any."""
+    network = make_network()
+    batch = sample(make_replay(LAYOUT), 12)
+    images = stack_frames(batch.frames, 2)
+    place = {}
+    for t in range(LAYOUT.length):
+        for b in range(12):
+            if batch.valid[LAYOUT.burn_in + t, b]:
+                place.setdefault(images[LAYOUT.burn_in + t, b].numpy().tobytes(), []).append((b, t))
+    auxiliary = make_auxiliary(network, batch_size=10_000)
+    learner = make_learner(network, LAYOUT, auxiliary=auxiliary, auxiliary_spacing=spacing)
+    firsts = set()
+    for _ in range(20):
+        learner.update(batch)
+        found = [place[frame.numpy().tobytes()] for frame in auxiliary.objective.seen[-1][0]]
+        assert {b for places in found for b, _ in places} == set(range(12))  # short sequences too
+        unique = [places[0] for places in found if len(places) == 1]
+        by_sequence = {b: sorted(t for c, t in unique if c == b) for b in range(12)}
+        for steps in by_sequence.values():
+            assert all((later - steps[0]) % spacing == 0 for later in steps)
+            firsts |= set(steps[:1])
+    assert firsts >= set(range(spacing))
+
+
 def test_augmentation_is_seen_by_the_rl_loss_only():
     network = make_network()
     auxiliary = make_auxiliary(network)
