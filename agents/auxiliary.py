@@ -9,6 +9,7 @@ from torch import Tensor
 
 from relic_rl.representation.encoders import Encoder
 from relic_rl.representation.objectives import Objective, ObjectiveOutput
+from relic_rl.runtime.profile import section
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -46,6 +47,7 @@ class AuxiliaryLoss:
         """Whether optimiser step number ``update`` (from 0) carries the auxiliary loss."""
         return update % self.every == 0
 
+    @section("auxiliary loss")
     def __call__(self, encoder: Encoder, frames: Tensor, groups: Tensor | None = None) -> ObjectiveOutput:
         """The objective's loss on two augmented views of frames (uint8 [B, C, H, W]); groups int64 [B]."""
         views = [self.augmentation(frames, self.generator) for _ in range(2)]

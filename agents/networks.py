@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from relic_rl.representation.encoders import Encoder
+from relic_rl.runtime.profile import section
 
 
 class PolicyAndValue(NamedTuple):
@@ -44,9 +45,11 @@ class ActorCritic(nn.Module):
 
     def forward(self, images: Tensor) -> PolicyAndValue:
         """Policy logits and value of images, uint8 or float in [0, 1], [B, C, H, W]."""
-        features = self.encoder(images)
+        with section("encoder"):
+            features = self.encoder(images)
         return self.heads(features)
 
+    @section("heads")
     def heads(self, features: Tensor) -> PolicyAndValue:
         """Policy logits and value of features [B, D], computed in float32."""
         with torch.autocast(features.device.type, enabled=False):

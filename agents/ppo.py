@@ -24,6 +24,7 @@ from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.guard import GradientGuard
+from relic_rl.runtime.profile import section
 
 Metrics = dict[str, float]
 
@@ -135,9 +136,7 @@ class PPO:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         if auxiliary is not None:
             self.parameters += [p for p in auxiliary.objective.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=learning_rate, eps=1e-5, fused=self.device.type == "cuda", foreach=None
-        )
+        self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, eps=1e-5, fused=True)
         self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.steps = 0
         self.updates = 0
@@ -150,6 +149,7 @@ class PPO:
         """The context of every forward pass, acting and learning alike: their probabilities are compared."""
         return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
+    @section("acting")
     @torch.no_grad()
     def act(self, step: EnvStep) -> np.ndarray:
         """Sample an action for each environment, int64 [N], and remember the decision."""
@@ -223,9 +223,11 @@ class PPO:
         metrics["learning_rate"] = rate
         return metrics
 
+    @section("update")
     def _update(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> dict[str, Tensor]:
         """One optimiser step on the transitions at ``index``; detached scalars."""
-        minibatch = take(batch, index)
+        with section("take minibatch"):
+            minibatch = take(batch, index)
         frames = minibatch.observation
         if self.augmentation is not None:
             frames = self.augmentation(frames, self.generators["augmentation"])
@@ -256,11 +258,14 @@ class PPO:
         metrics["loss/total"] = loss.detach()
 
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
-        if self.guard.sound:
-            self.optimizer.step()
-            if self.auxiliary is not None:
+        with section("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with section("optimiser"):
+            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
+            if self.guard.sound:
+                self.optimizer.step()
+        if self.guard.sound and self.auxiliary is not None:
+            with section("auxiliary target"):
                 self.auxiliary.objective.update_target(self.network.encoder)
         self.updates += 1
         return metrics

@@ -25,6 +25,7 @@ from agents.replay import Observations, SequenceBatch, SequenceReplay, to_device
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.guard import GradientGuard
+from relic_rl.runtime.profile import section
 
 EVALUATION_EPSILON = 0.001
 
@@ -125,7 +126,8 @@ class R2D2:
         if self.life_loss_ends_return:
             ends_return = ends_return | ((step.lives < self._lives) & ~step.invented)
         self._lives = step.lives
-        self.replay.add(step, decision.action_tm1, decision.state, ends_return)
+        with section("replay: add"):
+            self.replay.add(step, decision.action_tm1, decision.state, ends_return)
         return decision.action
 
     def observe(self, step: EnvStep) -> None:
@@ -148,6 +150,7 @@ class R2D2:
         self._background.submit([self._draw(self.updates + k) for k in range(due)])
         return _means(finished) if finished else None
 
+    @section("replay: draw and assemble")
     def _draw(self, update: int) -> Draw:
         """What update number ``update`` learns from."""
         rng = np.random.default_rng((self.sampling_seed, update))
@@ -157,6 +160,7 @@ class R2D2:
             return Draw(batch, None)
         return Draw(batch, self.replay.sample_observations(auxiliary.batch_size, rng))
 
+    @section("update")
     def _update(self, draw: Draw) -> Learned:
         """One update."""
         device = self.learner.device
@@ -171,6 +175,7 @@ class R2D2:
             metrics=dict(zip(names, values.unbind(), strict=True)),
         )
 
+    @section("replay: priorities")
     def _take_in(self, learned: Learned) -> Learned:
         """Count an update and give the replay its priorities."""
         self.updates += 1

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agents.r2d2_networks import RecurrentQNetwork
 from envs.types import EnvStep
+from relic_rl.runtime.profile import section
 
 
 def epsilon_ladder(num_envs: int, base: float = 0.4, alpha: float = 7.0) -> Tensor:
@@ -64,6 +65,7 @@ class RecurrentActor:
         self._state = network.initial_state(len(epsilon))
         self._action = np.full(len(epsilon), -1, dtype=np.int64)
 
+    @section("acting")
     @torch.no_grad()
     def act(self, step: EnvStep) -> Decision:
         """Choose an action for each environment."""

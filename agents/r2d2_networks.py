@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from agents.value_rescaling import rescale
 from relic_rl.representation.encoders import Encoder
+from relic_rl.runtime.profile import section
 
 
 class RecurrentQNetwork(nn.Module):
@@ -46,11 +47,13 @@ class RecurrentQNetwork(nn.Module):
         """(h, c) at an episode's start: zeros, float32 [2, B, D]."""
         return torch.zeros(2, batch_size, self.state_size, device=next(self.parameters()).device)
 
+    @section("encoder")
     def features(self, images: Tensor) -> Tensor:
         """Features [T, B, F] of images [T, B, C, H, W], in one pass of the encoder."""
         features: Tensor = self.encoder(images.flatten(0, 1))
         return features.view(*images.shape[:2], -1)
 
+    @section("LSTM")
     def remember(self, features: Tensor, action_tm1: Tensor, reward_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Run the LSTM over T rows of one episode each.
 
@@ -69,6 +72,7 @@ class RecurrentQNetwork(nn.Module):
             outputs, (h, c) = self.lstm(inputs, (state[:1].contiguous(), state[1:].contiguous()))
         return outputs, torch.cat([h, c])
 
+    @section("heads")
     def action_values(self, outputs: Tensor) -> Tensor:
         """Q = V + A - mean A, float32 [..., A], of outputs [..., D]; on the scale of h."""
         with torch.autocast(outputs.device.type, enabled=False):

@@ -60,6 +60,7 @@ class TrainConfig:
     log_every: float = option(10.0, "seconds between lines of progress", min=0.1)
     checkpoint_every: float = option(180.0, "seconds between checkpoints", min=1.0)
     keep_checkpoints: int = option(3, "how many of the newest checkpoints stay", min=1)
+    profile: bool = option(False, "once training is warm, write where the time goes to RUN_DIR/profile", saved=False)
     eval_episodes: int = option(20, "whole games of the final evaluation; 0 = none", min=0)
     video: bool = option(True, "write a video of one game of the final evaluation")
 

@@ -12,6 +12,7 @@ from relic_rl.runtime.checkpoint import Loaded, save_checkpoint
 from relic_rl.runtime.errors import BadInput
 from relic_rl.runtime.interrupts import Interrupts
 from relic_rl.runtime.metrics import MetricLogger
+from relic_rl.runtime.profile import ProfileWindow, section
 from relic_rl.runtime.progress import Progress
 from relic_rl.runtime.rundir import RunDir
 from relic_rl.train_options import TrainConfig
@@ -63,6 +64,7 @@ class Run:
                     f"checkpoint {loaded.path} does not fit these options: resume with those it was made with"
                 ) from error
         self.log = MetricLogger(directory.path, frame_skip=env.frame_skip, step=agent.steps, seconds=seconds)
+        self.profile = ProfileWindow(directory.path / "profile") if config.profile else None
         self.progress = Progress(config.total_steps, frame_skip=env.frame_skip, every=config.log_every)
 
     # ---------------------------------------------------------------- training
@@ -74,13 +76,19 @@ class Run:
         saved_at = time.monotonic()
         with self.progress:
             while not self._finished():
-                self.step = self.env.step(self.agent.act(self.step))
+                action = self.agent.act(self.step)
+                with section("environment"):
+                    self.step = self.env.step(action)
                 self.agent.observe(self.step)
                 self.games.add(self.step)
                 learned = self.agent.learn()
                 if learned is not None:
                     metrics = learned
                     self.log.add(metrics)
+                if self.profile is not None:
+                    table = self.profile.after_step(learned is not None, self.agent.updates)
+                    for line in (table or "").splitlines():
+                        self.progress.note(line)
                 if not self.agent.at_boundary:
                     continue
                 if self.log.due(self.agent.steps):
@@ -99,6 +107,7 @@ class Run:
         spent = self.agent.steps >= self.config.total_steps
         return self.agent.at_boundary and (spent or self.interrupts.requested)
 
+    @section("logging")
     def _write_row(self) -> None:
         games = self.games
         self.log.write(
@@ -108,6 +117,7 @@ class Run:
             updates=self.agent.updates,
         )
 
+    @section("logging")
     def _show(self, metrics: dict[str, float], *, final: bool = False) -> None:
         self.progress.update(
             self.agent.steps,
@@ -120,6 +130,7 @@ class Run:
 
     # ------------------------------------------------------------- checkpoints
 
+    @section("checkpoint")
     def save(self) -> None:
         """Write a checkpoint; the best is the one with the highest mean return of recent games."""
         is_best = self.games.mean_return > self.best_return
