@@ -86,9 +86,7 @@ class Run:
                     metrics = learned
                     self.log.add(metrics)
                 if self.profile is not None:
-                    table = self.profile.after_step(learned is not None, self.agent.updates)
-                    for line in (table or "").splitlines():
-                        self.progress.note(line)
+                    self._note(self.profile.after_step(learned is not None, self.agent.updates))
                 if not self.agent.at_boundary:
                     continue
                 if self.log.due(self.agent.steps):
@@ -97,6 +95,8 @@ class Run:
                     self.save()
                     saved_at = time.monotonic()
                 self._show(metrics)
+            if self.profile is not None:  # a run may end before the window does
+                self._note(self.profile.close(self.agent.updates))
             self._write_row()
             self.save()
             self._show(metrics, final=True)
@@ -106,6 +106,11 @@ class Run:
         """The budget is spent or a signal came, and nothing is half collected."""
         spent = self.agent.steps >= self.config.total_steps
         return self.agent.at_boundary and (spent or self.interrupts.requested)
+
+    def _note(self, text: str | None) -> None:
+        """Show lines to the user."""
+        for line in (text or "").splitlines():
+            self.progress.note(line)
 
     @section("logging")
     def _write_row(self) -> None:

@@ -150,6 +150,18 @@ def assert_documented(run: Path) -> None:
     assert [column for column in columns if f"`{column}`" not in glossary] == []
 
 
+@pytest.mark.parametrize("agent", ["ppo", "r2d2"])
+def test_profile_says_where_the_time_goes(agent: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = TINY if agent == "ppo" else [*RECALL, *R2D2, "--aux-batch-size", "16"]
+    run = ["--total-steps", "1200", "--eval-episodes", "0", "--profile", "--run-dir", str(tmp_path / "run")]
+    assert main([*options, *run]) == 0
+    table = (tmp_path / "run" / "profile" / "profile.md").read_text()
+    assert table.splitlines()[0] in capsys.readouterr().out
+    for name in ("environment", "acting / encoder", "update / encoder", "backward", "optimiser", "auxiliary loss"):
+        assert name in table
+    assert (tmp_path / "run" / "profile" / "trace.json.gz").stat().st_size > 1_000
+
+
 def test_objectives_all_run(tmp_path: Path) -> None:
     for objective in ("augment", "infonce", "simclr", "byol", "curl", "amdim"):
         arguments = without_aux(TINY) if objective == "augment" else TINY

@@ -119,7 +119,7 @@ class ProfileWindow:
         calls: the least number of calls with updates in it.
     """
 
-    def __init__(self, directory: Path, *, warm_up: int = 2, seconds: float = 3.0, calls: int = 3) -> None:
+    def __init__(self, directory: Path, *, warm_up: int = 2, seconds: float = 2.0, calls: int = 3) -> None:
         self._directory = directory
         self._warm_up = warm_up
         self._seconds = seconds
@@ -154,9 +154,19 @@ class ProfileWindow:
             return None
         if self._seen < self._calls or time.monotonic() - self._opened_at < self._seconds:
             return None
+        return self.close(updates)
+
+    def close(self, updates: int) -> str | None:
+        """Close the window, if it is open, and write the files; the table.
+
+        Raises:
+            OSError: as for `after_step`.
+        """
+        if self._profile is None:
+            return None
         self.done = True
         self._profile.__exit__(None, None, None)
-        count = updates - self._updates
+        count = max(1, updates - self._updates)
         table = self._profile.table(count, "update")
         head = f"{count} updates in {self._profile.seconds:.2f} s, the profiler's own time included.\n\n"
         self._directory.mkdir(parents=True, exist_ok=True)
