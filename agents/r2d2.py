@@ -150,7 +150,6 @@ class R2D2:
         self._background.submit([self._draw(self.updates + k) for k in range(due)])
         return _means(finished) if finished else None
 
-    @section("replay: draw and assemble")
     def _draw(self, update: int) -> Draw:
         """What update number ``update`` learns from."""
         rng = np.random.default_rng((self.sampling_seed, update))

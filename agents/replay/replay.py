@@ -26,6 +26,7 @@ from agents.replay.reader import read_observations, read_sequences
 from agents.replay.sampler import PrioritizedSampler
 from agents.replay.storage import ENDS_EPISODE, ENDS_RETURN, NO_ACTION, Storage
 from envs.types import EnvStep
+from relic_rl.runtime.profile import section
 
 
 class SequenceReplay:
@@ -258,10 +259,12 @@ class SequenceReplay:
         Raises:
             ReplayError: there is no sequence yet.
         """
-        draw = self._sampler.draw(batch_size, rng)
-        start, env = self._start(draw.leaf)
+        with section("replay: draw"):
+            draw = self._sampler.draw(batch_size, rng)
+            start, env = self._start(draw.leaf)
         sequence = start * self.geometry.num_envs + env
-        batch = read_sequences(self._storage, self.geometry, start, env, pin_memory=self._pin_memory)
+        with section("replay: assemble"):
+            batch = read_sequences(self._storage, self.geometry, start, env, pin_memory=self._pin_memory)
         return batch._replace(weight=torch.from_numpy(draw.weight), sequence=torch.from_numpy(sequence))
 
     def update_priorities(self, sequence: Tensor, priority: Tensor) -> None:
