@@ -1,0 +1,128 @@
+"""Agent steps per second of PPO in the classical Atari setting: ours, stable-baselines3's, and convolution's bound.
+
+    python benchmarks/ppo.py --peer /tmp/sb3/bin/python [--game Pong] [--turns 5]
+
+The setting is the preset `ppo-atari`: 8 environments x 128 steps, 4 epochs of 4 minibatches, Nature encoder;
+precision as `auto` decides. Ours without an auxiliary objective, ours with RELIC at its defaults and the peer (made
+as `peers/sb3_ppo.py` says) each train in a process of their own, one iteration in turn while the others wait, so that
+whatever else the machine does falls on all. Medians over the turns; the first is left out. The bound is what the
+convolutions and the linear layer behind them alone would allow: forward passes for acting, 4 passes forward and
+backward for learning, at the same batch sizes and precision, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+
+
+class Worker:
+    """A process that trains one iteration whenever it is asked to."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def iterate(self) -> float:
+        """Agent steps per second of an iteration.
+
+        Raises:
+            RuntimeError: the process has ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            fields = line.split()
+            if len(fields) == 2:
+                return float(fields[1]) / float(fields[0])
+        raise RuntimeError(f"{self._process.args} has ended")
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=60)
+
+
+def serve(game: str, objective: str) -> None:
+    """What our workers do."""
+    from trainer import Trainer, options  # noqa: PLC0415 (torch and the engine, in the worker only)
+
+    config = options("--env", f"ALE/{game}-v5", "--config", "ppo-atari", "--objective", objective)
+    trainer = Trainer(config)
+    for _ in sys.stdin:
+        seconds, steps = trainer.iterate()
+        print(seconds, steps, flush=True)
+
+
+def bound(turns: int) -> float:
+    """Agent steps per second if there were nothing but the encoder's passes."""
+    from trainer import options  # noqa: PLC0415
+
+    from relic_rl.representation.encoders import build_encoder  # noqa: PLC0415
+    from relic_rl.runtime.memory import keep_freed_memory  # noqa: PLC0415
+    from relic_rl.runtime.precision import autocast, decide_precision, encoder_step  # noqa: PLC0415
+
+    keep_freed_memory()
+    config = options("--config", "ppo-atari", "--objective", "none")
+    device = torch.device("cpu")
+    encoder = build_encoder(config.encoder)
+    minibatch = config.frames_per_update
+    step = encoder_step(encoder, (4, 84, 84), device)
+    dtype = decide_precision(config.precision, step, minibatch, device).autocast_dtype
+    few, many = (torch.randint(256, (n, 4, 84, 84), dtype=torch.uint8) for n in (config.num_envs, minibatch))
+    times = []
+    for _ in range(turns + 1):
+        start = time.perf_counter()
+        with torch.no_grad(), autocast(device, dtype):
+            for _ in range(config.num_steps):
+                encoder(few)
+        for _ in range(config.num_epochs * config.num_minibatches):
+            with autocast(device, dtype):
+                features = encoder(many)
+            features.float().sum().backward()
+        times.append(time.perf_counter() - start)
+    return config.num_envs * config.num_steps / statistics.median(times[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="python of the environment with stable-baselines3; left out without it")
+    parser.add_argument("--game", default="Pong")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--serve", metavar="OBJECTIVE", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        serve(args.game, args.serve)
+        return
+    mine = [sys.executable, str(HERE / "ppo.py"), "--game", args.game, "--serve"]
+    commands = {"without an auxiliary objective": [*mine, "none"], "with RELIC": [*mine, "relic"]}
+    if args.peer:
+        commands["stable-baselines3"] = [args.peer, str(HERE / "peers" / "sb3_ppo.py"), args.game]
+    workers = {name: Worker(command) for name, command in commands.items()}
+    rates: dict[str, list[float]] = {name: [] for name in workers}
+    for turn in range(args.turns + 1):
+        for name, worker in workers.items():
+            rate = worker.iterate()
+            if turn:  # the first one warms up
+                rates[name].append(rate)
+    for worker in workers.values():
+        worker.close()
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    limit = bound(args.turns)
+    print(f"{args.game}, 8 environments, {torch.get_num_threads()} threads")
+    for name, rate in medians.items():
+        ratio = f", {rate / medians['stable-baselines3']:.2f} times stable-baselines3" if args.peer else ""
+        print(f"{name}: {rate:.0f} agent steps/s{ratio}, {rate / limit:.0%} of convolution's bound")
+    print(f"convolution's bound: {limit:.0f} agent steps/s")
+
+
+if __name__ == "__main__":
+    main()
