@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py [--out results/scaling] [--seconds 6]
 
-Writes scaling.csv and scaling.png. PPO and R2D2 on Pong, default presets but for the one setting that varies; every point
-is trained for the given seconds in a process of its own, updates included. The loss: value and gradient of two-view
-RELIC, D = 128, dense and blockwise. One machine, so only the shapes of the curves carry over to another.
+Writes scaling.csv and scaling.png. PPO and R2D2 on Pong, default presets but for the one setting that varies; every
+point is trained for the given seconds in a process of its own, updates included. The loss: value and gradient of
+two-view RELIC, D = 128, dense and blockwise. One machine, so only the shapes of the curves carry over to another.
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ def points() -> list[tuple[str, str, int, list[str]]]:
 
 def train(options: list[str], seconds: float) -> float:
     """Agent steps per second, updates included."""
-    from trainer import Trainer  # noqa: PLC0415
-    from trainer import options as parse
+    import trainer as t  # noqa: PLC0415
 
-    trainer = Trainer(parse("--env", "ALE/Pong-v5", "--precision", "bf16", *options))
+    trainer = t.Trainer(t.options("--env", "ALE/Pong-v5", "--precision", "bf16", *options))
     trainer.iterate(2)
     spent = steps = 0.0
     while spent < seconds:
