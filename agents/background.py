@@ -37,7 +37,9 @@ class BackgroundRounds(Generic[In, Out]):
         """Start a round; the one before must have been collected."""
         assert self._round is None
         if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream())  # the caller's writes to what the round reads
+            self._stream.wait_stream(
+                torch.cuda.current_stream(self._stream.device)
+            )  # the caller's writes to what the round reads
         self._round = self._pool.submit(self._run, list(inputs))
 
     def wait(self) -> list[Out]:
@@ -52,7 +54,7 @@ class BackgroundRounds(Generic[In, Out]):
         """`wait`, and the round is over: what it wrote may be read."""
         outputs = self.wait()
         if self._stream is not None:
-            torch.cuda.current_stream().wait_stream(self._stream)
+            torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
         self._round = None
         return outputs
 
