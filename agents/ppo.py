@@ -237,7 +237,7 @@ class PPO:
 
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
+        metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | minibatch._asdict())
         if self.guard.sound:
             self.optimizer.step()
             if self.auxiliary is not None:

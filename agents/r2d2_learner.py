@@ -142,7 +142,7 @@ class R2D2Learner:
 
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
+        metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | batch._asdict())
         if self.guard.sound:
             self.optimizer.step()
             if self.auxiliary is not None:

@@ -15,6 +15,7 @@ from relic_rl.runtime.metrics import MetricLogger
 from relic_rl.runtime.progress import Progress
 from relic_rl.runtime.rundir import RunDir
 from relic_rl.train_options import TrainConfig
+from relic_rl.train_resume import resumable_options
 
 
 class Run:
@@ -25,7 +26,7 @@ class Run:
     others the games in flight start anew, and everything else continues exactly.
 
     Args:
-        config: the options.
+        config: the options, the precision decided.
         env: training environments, not yet reset.
         agent: what learns.
         directory: the run's directory.
@@ -57,7 +58,7 @@ class Run:
         if loaded is not None:
             try:
                 seconds = self._load(loaded.state)
-            except (KeyError, RuntimeError, ValueError) as error:
+            except Exception as error:  # whatever a state of another make does to those who take it
                 raise BadInput(
                     f"checkpoint {loaded.path} does not fit these options: resume with those it was made with"
                 ) from error
@@ -89,14 +90,14 @@ class Run:
                     saved_at = time.monotonic()
                 self._show(metrics)
             self._write_row()
-            self.save()
+            self.save(games=self.agent.at_boundary)
             self._show(metrics, final=True)
         self.log.close()
 
     def _finished(self) -> bool:
-        """The budget is spent or a signal came, and nothing is half collected."""
+        """The budget is spent or a signal came, and nothing is half collected, or there is no time to wait for that."""
         spent = self.agent.steps >= self.config.total_steps
-        return self.agent.at_boundary and (spent or self.interrupts.requested)
+        return self.interrupts.urgent or (self.agent.at_boundary and (spent or self.interrupts.requested))
 
     def _write_row(self) -> None:
         games = self.games
@@ -119,19 +120,25 @@ class Run:
 
     # ------------------------------------------------------------- checkpoints
 
-    def save(self) -> None:
-        """Write a checkpoint; the best is the one with the highest mean return of recent games."""
+    def save(self, *, games: bool = True) -> None:
+        """Write a checkpoint; the best is the one with the highest mean return of recent games.
+
+        Args:
+            games: keep the games in flight, where the environment can be restored. Not in the middle of a rollout,
+                which is not kept, and not after a failure of the environment.
+        """
         is_best = self.games.mean_return > self.best_return
         if is_best:
             self.best_return = self.games.mean_return
         self.agent.flush()
         state: dict[str, Any] = {
+            "options": resumable_options(self.config),
             "agent": self.agent.state_dict(),
             "games": self.games.state_dict(),
             "best_return": self.best_return,
             "seconds": self.log.seconds,
         }
-        if hasattr(self.env, "get_state"):
+        if games and hasattr(self.env, "get_state"):
             state["env"] = self.env.get_state()
             state["step"] = self.step
         save_checkpoint(

@@ -15,6 +15,8 @@ from types import FrameType
 
 MAX_LINE = 399  # bytes of a line on stderr, its newline left out
 PREFIX = "error: "
+_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED", "Storage size calculation")
+"""What torch says where it raises a plain RuntimeError for want of memory, or for a size beyond any."""
 
 
 class BadInput(ValueError):
@@ -115,8 +117,15 @@ def _ending(error: BaseException) -> tuple[int | None, str]:
 
 def is_foreseeable(error: BaseException) -> bool:
     """Whether a run may fail so without a bug: the operating system, memory, or as told by `RunFailed`."""
-    # torch's own out-of-memory error goes by its name, since torch must not be imported for this.
-    return isinstance(error, RunFailed | OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, RunFailed | OSError) or is_out_of_memory(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the machine or on the device."""
+    # torch's own error goes by its name, since torch must not be imported for this.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def describe_failure(error: BaseException) -> str:
@@ -129,6 +138,22 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, RunFailed):
         return str(error)
     return "out of memory: lower the batch size or --num-envs"
+
+
+@contextlib.contextmanager
+def memory_errors(remedy: str, kind: type[BadInput | RunFailed]) -> Iterator[None]:
+    """Say what to do when memory runs out in this block.
+
+    Args:
+        remedy: the options to change, such as "lower --num-envs".
+        kind: `BadInput` while a door assembles what the user asked for, `RunFailed` later.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise kind(f"out of memory: {remedy}") from error
 
 
 @contextlib.contextmanager
