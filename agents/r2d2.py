@@ -141,17 +141,22 @@ class R2D2:
             self.replay.save(self.replay.directory)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the replay, which is saved by itself (`SequenceReplay.save`)."""
-        return {
+        """Everything but the replay; of one on disk, what leads it back to this moment."""
+        state: dict[str, Any] = {
             "actor": self.actor.state_dict(),
             "learner": self.learner.state_dict(),
             "steps": self.steps,
             "unlearned": self._unlearned,
             "lives": torch.from_numpy(self._lives),
         }
+        if self.replay.directory is not None:
+            state["replay"] = self.replay.mark()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Continue from ``state_dict()``; a replay on disk may be further, if its process was killed."""
+        if "replay" in state and self.replay.position:
+            self.replay.rewind(state["replay"])
         self.actor.load_state_dict(state["actor"])
         self.learner.load_state_dict(state["learner"])
         self.steps = state["steps"]

@@ -1,4 +1,4 @@
-"""A watch over an engine: a call that fails is told as `EngineError`, one that never returns ends the run.
+"""A watch over an engine: a call that fails is told as `EngineError`, one that never returns is reported.
 
 The engines play in threads of C++, inside this process. Nothing can free a call that hangs there: neither an
 exception nor a signal's handler gets through. So another thread, one for the whole run, looks now and then
@@ -73,9 +73,14 @@ class WatchedEnv:
         """Take one agent step; ``actions`` int64 [N].
 
         Raises:
-            EngineError: the engine raised whatever exception.
+            EngineError: the engine raised whatever exception, or gave a reward that is not finite.
         """
-        return self._watched(self._env.step, actions)
+        step = self._watched(self._env.step, actions)
+        if not np.isfinite(step.reward).all():
+            raise EngineError(
+                f"environment {self._name} gave a reward that is not finite ({step.reward.tolist()})"[:200]
+            )
+        return step
 
     def close(self) -> None:
         """Stop watching and free the engine, unless it failed: then even that could hang."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from agents.r2d2 import R2D2
 from agents.r2d2_actor import RecurrentActor, epsilon_ladder
 from agents.r2d2_learner import R2D2Learner
 from agents.r2d2_networks import RecurrentQNetwork
-from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay
+from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay, persistence
 from envs.make import make_vector_env
 from envs.types import VectorEnv
 from relic_rl.representation.augmentation import parse_augmentation
@@ -194,8 +195,10 @@ def build_agent(
     device: torch.device,
     autocast_dtype: torch.dtype | None,
     run_dir: Path,
+    *,
+    resumed: bool,
 ) -> Agent:
-    """The agent; R2D2's replay is made in memory, or on disk in the run's directory, or opened there again."""
+    """The agent; R2D2's replay is made in memory, or on disk in the run's directory, where a resumed run opens it."""
     if config.agent == "ppo":
         return build_ppo(config, env, networks, streams, device, autocast_dtype)
     geometry = replay_geometry(config, env)
@@ -206,9 +209,11 @@ def build_agent(
         "pin_memory": device.type == "cuda",
     }
     networks.notes.append(str(geometry.memory(directory)))
-    if directory is not None and directory.exists():
+    if directory is not None and resumed and persistence.exists(directory):
         replay = SequenceReplay.load(directory, geometry, mapped=True, **options)
     else:
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)  # half made by a run that was killed before it began
         replay = SequenceReplay(geometry, directory=directory, **options)
     return build_r2d2(config, env, networks, streams, device, autocast_dtype, replay)
 

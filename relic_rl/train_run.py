@@ -85,7 +85,8 @@ class Run:
                     continue
                 if self.log.due(self.agent.steps):
                     self._write_row()
-                if time.monotonic() - saved_at >= self.config.checkpoint_every:
+                # What skipped updates leave may be lost already: the newest checkpoint is to be a good one.
+                if time.monotonic() - saved_at >= self.config.checkpoint_every and self.agent.guard.sound:
                     self.save()
                     saved_at = time.monotonic()
                 self._show(metrics)

@@ -64,7 +64,9 @@ def train(config: TrainConfig) -> int:
         env = stack.enter_context(watched(plain_env, config))
         with user_errors(), memory_errors(remedy, BadInput):
             dtype = precision.autocast_dtype
-            agent = build.build_agent(config, env, networks, streams, device, dtype, directory.path)
+            agent = build.build_agent(
+                config, env, networks, streams, device, dtype, directory.path, resumed=loaded is not None
+            )
         run = Run(config, env, agent, directory, interrupts, loaded)
         env.on_hang = functools.partial(end_hung_run, run)
         # Only now, when nothing can be refused any more, is what a resumed run left written over.
