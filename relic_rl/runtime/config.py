@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 import sys
 import types
 import typing
@@ -24,6 +25,8 @@ from relic_rl.runtime.errors import BadInput, join_problems
 
 C = TypeVar("C")
 Values = dict[str, Any]
+_REPR = reprlib.Repr()  # bounded: a few aliases in YAML make a value whose whole text no memory holds
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 2, 80, 80, 80
 
 
 def option(
@@ -215,7 +218,9 @@ def _range_problems(cls: type, values: Values, label: Callable[[str], str]) -> l
     for field in _fields(cls):
         value = values.get(field.name)
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and not isinstance(number, bool):
+            if isinstance(number, str) and "\0" in number:
+                problems.append(f"{label(field.name)} holds a NUL character: leave it out")
+            elif isinstance(number, int | float) and not isinstance(number, bool):
                 wanted = _wanted(number, field.metadata)
                 problems += [f"{label(field.name)} is {_short(number)}: give {wanted}"] if wanted else []
     return problems
@@ -257,5 +262,5 @@ def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _REPR.repr(value)
     return text if len(text) <= 40 else text[:37] + "..."

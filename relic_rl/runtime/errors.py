@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-MAX_LINE = 399  # bytes of a line on stderr, its newline left out
+MAX_LINE = 398  # bytes of a line on stderr, its newline left out
 PREFIX = "error: "
 _NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED", "Storage size calculation")
 """What torch says where it raises a plain RuntimeError for want of memory, or for a size beyond any."""
