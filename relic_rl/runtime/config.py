@@ -25,6 +25,7 @@ from relic_rl.runtime.errors import BadInput, join_problems
 
 C = TypeVar("C")
 Values = dict[str, Any]
+_LARGEST_INTEGER, _LARGEST_FLOAT = 2**63 - 1, 1e30  # beyond, torch and numpy raise whatever they like
 _REPR = reprlib.Repr()  # bounded: a few aliases in YAML make a value whose whole text no memory holds
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 2, 80, 80, 80
 
@@ -229,6 +230,9 @@ def _range_problems(cls: type, values: Values, label: Callable[[str], str]) -> l
 def _wanted(number: float, limits: Mapping[str, Any]) -> str:
     """What is allowed instead of ``number``; nothing if it is allowed itself."""
     above, least, most = limits["above"], limits["min"], limits["max"]
+    largest = _LARGEST_INTEGER if isinstance(number, int) else _LARGEST_FLOAT
+    if most is None and largest < number < math.inf:
+        most = largest
     sound = (
         math.isfinite(number)
         and (above is None or number > above)

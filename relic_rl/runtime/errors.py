@@ -15,7 +15,14 @@ from types import FrameType
 
 MAX_LINE = 398  # bytes of a line on stderr, its newline left out
 PREFIX = "error: "
-_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED", "Storage size calculation")
+_NO_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "_ALLOC_FAILED",
+    "size calculation overflow",
+    "multiplication overflow",
+)
 """What torch says where it raises a plain RuntimeError for want of memory, or for a size beyond any."""
 
 

@@ -101,6 +101,8 @@ def test_range_edges() -> None:
     assert "--sizes is 0" in complaint("--sizes", "3", "0")
     assert "--limit is inf" in complaint("--limit", "inf")
     assert "--limit is -1.0" in complaint("--limit", "-1")
+    assert "at most 1e+30" in complaint("--limit", "1e31")
+    assert f"at most {2**63 - 1}" in complaint("--num-steps", str(2**63))
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def test_a_file_for_one_agent_serves_another(tmp_path: Path) -> None:
     [
         Sample(),
         Sample(agent="r2d2", objective="none", env="null", weights="1e-3", learning_rate=1e-12, sizes=()),
-        Sample(target="online", env="a: b # é\n\tc", limit=1e300, layers=1, anneal=False),
+        Sample(target="online", env="a: b # é\n\tc", limit=1e30, layers=1, anneal=False),
     ],
 )
 def test_what_is_written_reads_the_same(tmp_path: Path, config: Sample) -> None:
