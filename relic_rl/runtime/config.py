@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import reprlib
 import sys
 import types
@@ -219,8 +220,8 @@ def _range_problems(cls: type, values: Values, label: Callable[[str], str]) -> l
     for field in _fields(cls):
         value = values.get(field.name)
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, str) and "\0" in number:
-                problems.append(f"{label(field.name)} holds a NUL character: leave it out")
+            if isinstance(number, str) and re.search("[\0\ud800-\udfff]", number):
+                problems.append(f"{label(field.name)} holds bytes that are no text: give UTF-8 without NUL")
             elif isinstance(number, int | float) and not isinstance(number, bool):
                 wanted = _wanted(number, field.metadata)
                 problems += [f"{label(field.name)} is {_short(number)}: give {wanted}"] if wanted else []

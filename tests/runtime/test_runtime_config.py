@@ -1,6 +1,7 @@
 """Options from defaults, files and the command line."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,13 @@ def test_all_problems_are_told_together() -> None:
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "0", "-1"])
 def test_numbers_out_of_range(bad: str) -> None:
     assert complaint("--learning-rate", bad) == f"--learning-rate is {float(bad)}: give a number above 0"
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a\udcffb"])
+def test_text_that_no_file_can_hold(bad: str, tmp_path: Path) -> None:
+    assert "--weights holds bytes that are no text" in complaint("--weights", bad)
+    file = write(tmp_path / "a.yaml", f"weights: {json.dumps(bad)}")
+    assert "weights holds bytes" in complaint("--config", file)
 
 
 def test_range_edges() -> None:
