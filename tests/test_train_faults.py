@@ -210,6 +210,22 @@ def test_killed_and_resumed_is_the_same_to_the_bit(env: str, agent: str, tmp_pat
     assert_same(load_checkpoint(newest(whole)), load_checkpoint(newest(killed)))
 
 
+def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main([*CATCH, *PPO_SMALL, "--total-steps", "128", "--eval-episodes", "0", "--run-dir", str(run)]) == 0
+    damaged, before = list_checkpoints(run / "checkpoints")[:2]
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    capsys.readouterr()
+    assert main(["--resume", "auto", "--run-dir", str(run), "--config", str(run / "config.yaml")]) == 0
+    notes = " ".join(capsys.readouterr().out.split())
+    assert f"{damaged} is damaged: its content hash is wrong; used {before.name} instead" in notes
+    assert load_checkpoint(newest(run))["agent"]["steps"] >= 128
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "replay").mkdir(parents=True)

@@ -21,7 +21,7 @@ from relic_rl.train_options import TrainConfig
 
 NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
 HINTS = typing.get_type_hints(TrainConfig)
-fuzz = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
+fuzz = settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True)
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | st.dates()
 values = st.recursive(
