@@ -261,7 +261,7 @@ class PPO:
         with section("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         with section("optimiser"):
-            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
+            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | minibatch._asdict())
             if self.guard.sound:
                 self.optimizer.step()
         if self.guard.sound and self.auxiliary is not None:
@@ -310,13 +310,17 @@ class PPO:
             "updates": self.updates,
             "action": torch.from_numpy(self._action),
         }
+        if self.replay is not None and self.replay.directory is not None:
+            state["replay"] = self.replay.mark()
         if self.auxiliary is not None:
             state["objective"] = self.auxiliary.objective.state_dict()
             state["auxiliary_generator"] = self.auxiliary.generator.get_state()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict()``, saved between two iterations."""
+        """Continue from ``state_dict()``, saved between two iterations; a replay on disk is led back to then."""
+        if self.replay is not None and "replay" in state and self.replay.position:
+            self.replay.rewind(state["replay"])
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, generator in self.generators.items():

@@ -206,7 +206,7 @@ class R2D2:
             self.replay.save(self.replay.directory)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the replay, which is saved by itself (`SequenceReplay.save`).
+        """Everything but the replay; of one on disk, what leads it back to this moment.
 
         A round under way is waited for, but not taken in before its time: saving changes nothing.
         """
@@ -219,13 +219,20 @@ class R2D2:
             "unlearned": self._unlearned,
             "lives": torch.from_numpy(self._lives),
         }
+        if self.replay.directory is not None:
+            state["replay"] = self.replay.mark()
         if self._background is not None:
             state["acting_network"] = self.actor.network.state_dict()
             state["waiting"] = waiting
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict()``, of an agent with the same ``overlap``."""
+        """Continue from ``state_dict()``, of an agent with the same ``overlap``.
+
+        A replay on disk may be further, if its process was killed: it is led back.
+        """
+        if "replay" in state and self.replay.position:
+            self.replay.rewind(state["replay"])
         self.actor.load_state_dict(state["actor"])
         self.learner.load_state_dict(state["learner"])
         self.steps = state["steps"]

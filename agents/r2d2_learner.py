@@ -157,7 +157,7 @@ class R2D2Learner:
         with section("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         with section("optimiser"):
-            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss)
+            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | batch._asdict())
             if self.guard.sound:
                 self.optimizer.step()
         if self.guard.sound and self.auxiliary is not None:

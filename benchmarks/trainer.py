@@ -41,9 +41,17 @@ class Trainer:
         time_step = encoder_step(networks.network.encoder, self.env.observation_shape, device)
         decision = decide_precision(config.precision, time_step, min(config.frames_per_update, 512), device)
         self.precision = decision.precision
+        config = build.decided(config, decision.precision, device)
         self._directory = tempfile.TemporaryDirectory()
         self.agent: Agent = build.build_agent(
-            config, self.env, networks, streams, device, decision.autocast_dtype, Path(self._directory.name)
+            config,
+            self.env,
+            networks,
+            streams,
+            device,
+            decision.autocast_dtype,
+            Path(self._directory.name),
+            resumed=False,
         )
         keep_freed_memory()
         self.last: EnvStep = self.env.reset()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -16,7 +18,7 @@ from agents.r2d2 import R2D2
 from agents.r2d2_actor import RecurrentActor, epsilon_ladder
 from agents.r2d2_learner import R2D2Learner
 from agents.r2d2_networks import RecurrentQNetwork
-from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay
+from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay, persistence
 from envs.make import make_vector_env
 from envs.types import VectorEnv
 from relic_rl.representation.augmentation import parse_augmentation
@@ -158,7 +160,7 @@ def build_r2d2(
     """R2D2 over the networks and a replay."""
     assert isinstance(networks.network, RecurrentQNetwork)
     geometry = replay.geometry
-    overlap = overlaps(config, device)
+    overlap = config.overlap == "on"
     return R2D2(
         RecurrentActor(
             copy.deepcopy(networks.network) if overlap else networks.network,
@@ -194,9 +196,11 @@ def build_r2d2(
     )
 
 
-def overlaps(config: TrainConfig, device: torch.device) -> bool:
-    """What ``--overlap`` comes to: on a CPU acting and learning would only share the same cores."""
-    return config.overlap == "on" or (config.overlap == "auto" and device.type == "cuda")
+def decided(config: TrainConfig, precision: Literal["fp32", "bf16"], device: torch.device) -> TrainConfig:
+    """The options with what each ``auto`` has come to: on a CPU acting and learning would only share the same cores."""
+    if config.agent == "r2d2" and config.overlap == "auto":
+        config = dataclasses.replace(config, overlap="on" if device.type == "cuda" else "off")
+    return dataclasses.replace(config, precision=precision)
 
 
 def build_agent(
@@ -207,11 +211,13 @@ def build_agent(
     device: torch.device,
     autocast_dtype: torch.dtype | None,
     run_dir: Path,
+    *,
+    resumed: bool,
 ) -> Agent:
     """The agent, and its replay if it has one."""
     replay = None
     if config.agent == "r2d2" or (networks.objective is not None and config.aux_frames == "replay"):
-        replay = build_replay(config, env, networks.notes, device, run_dir)
+        replay = build_replay(config, env, networks.notes, device, run_dir, resumed=resumed)
     if config.agent == "ppo":
         return build_ppo(config, env, networks, streams, device, autocast_dtype, replay)
     assert replay is not None
@@ -219,9 +225,9 @@ def build_agent(
 
 
 def build_replay(
-    config: TrainConfig, env: VectorEnv, notes: list[str], device: torch.device, run_dir: Path
+    config: TrainConfig, env: VectorEnv, notes: list[str], device: torch.device, run_dir: Path, *, resumed: bool
 ) -> SequenceReplay:
-    """A replay in memory, or on disk in the run's directory, or opened there again; ``notes`` get its size."""
+    """A replay in memory, or on disk in the run's directory, where a resumed run opens it; ``notes`` get its size."""
     geometry = replay_geometry(config, env)
     directory = run_dir / "replay" if config.replay_on_disk else None
     options: dict[str, Any] = {
@@ -230,8 +236,10 @@ def build_replay(
         "pin_memory": device.type == "cuda",
     }
     notes.append(str(geometry.memory(directory)))
-    if directory is not None and directory.exists():
+    if directory is not None and resumed and persistence.exists(directory):
         return SequenceReplay.load(directory, geometry, mapped=True, **options)
+    if directory is not None:
+        shutil.rmtree(directory, ignore_errors=True)  # half made by a run that was killed before it began
     return SequenceReplay(geometry, directory=directory, **options)
 
 

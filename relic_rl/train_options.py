@@ -41,12 +41,13 @@ class TrainConfig:
 
     # ---- budget and machine
     total_steps: int = option(2_000_000, "agent steps (decisions) over all environments", min=1)
-    num_envs: int = option(16, "environments played in parallel", min=1)
+    num_envs: int = option(16, "environments played in parallel", min=1, max=8_192)
     protocol: Literal["v5", "noop"] = option("v5", "Atari protocol: v5 = sticky actions; noop = random no-op starts")
     engine: Literal["envpool", "ale"] = option("envpool", "Atari engine")
     device: str = option("auto", "auto, cpu, cuda or cuda:INDEX")
     precision: Literal["auto", "fp32", "bf16"] = option("auto", "auto: bf16 where a micro-benchmark shows that it pays")
-    threads: int = option(0, "CPU threads of torch and of the engine; 0 = all cores", min=0)
+    threads: int = option(0, "CPU threads of torch and of the engine; 0 = all cores", min=0, max=1_024)
+    env_timeout: float = option(300.0, "seconds without an answer from the environment that end the run", min=1.0)
 
     # ---- run directory
     run_dir: str | None = option(

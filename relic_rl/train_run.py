@@ -16,6 +16,7 @@ from relic_rl.runtime.profile import ProfileWindow, section
 from relic_rl.runtime.progress import Progress
 from relic_rl.runtime.rundir import RunDir
 from relic_rl.train_options import TrainConfig
+from relic_rl.train_resume import resumable_options
 
 
 class Run:
@@ -27,7 +28,7 @@ class Run:
     continues exactly.
 
     Args:
-        config: the options.
+        config: the options, the precision decided.
         env: training environments, not yet reset.
         agent: what learns.
         directory: the run's directory.
@@ -59,10 +60,9 @@ class Run:
         if loaded is not None:
             try:
                 seconds = self._load(loaded.state)
-            except (KeyError, RuntimeError, ValueError) as error:
-                raise BadInput(
-                    f"checkpoint {loaded.path} does not fit these options: resume with those it was made with"
-                ) from error
+            except Exception as error:  # whatever a state of another make does to those who take it
+                reason = f"{type(error).__name__}: {error}"[:100]
+                raise BadInput(f"checkpoint {loaded.path} does not fit these options ({reason})") from error
         self.log = MetricLogger(directory.path, frame_skip=env.frame_skip, step=agent.steps, seconds=seconds)
         self.profile = ProfileWindow(directory.path / "profile") if config.profile else None
         self.progress = Progress(config.total_steps, frame_skip=env.frame_skip, every=config.log_every)
@@ -91,21 +91,22 @@ class Run:
                     continue
                 if self.log.due(self.agent.steps):
                     self._write_row()
-                if time.monotonic() - saved_at >= self.config.checkpoint_every:
+                # What skipped updates leave may be lost already: the newest checkpoint is to be a good one.
+                if time.monotonic() - saved_at >= self.config.checkpoint_every and self.agent.guard.sound:
                     self.save()
                     saved_at = time.monotonic()
                 self._show(metrics)
             if self.profile is not None:  # a run may end before the window does
                 self._note(self.profile.close(self.agent.updates))
             self._write_row()
-            self.save()
+            self.save(games=self.agent.at_boundary)
             self._show(metrics, final=True)
         self.log.close()
 
     def _finished(self) -> bool:
-        """The budget is spent or a signal came, and nothing is half collected."""
+        """The budget is spent or a signal came, and nothing is half collected, or there is no time to wait for that."""
         spent = self.agent.steps >= self.config.total_steps
-        return self.agent.at_boundary and (spent or self.interrupts.requested)
+        return self.interrupts.urgent or (self.agent.at_boundary and (spent or self.interrupts.requested))
 
     def _note(self, text: str | None) -> None:
         """Show lines to the user."""
@@ -136,19 +137,25 @@ class Run:
     # ------------------------------------------------------------- checkpoints
 
     @section("checkpoint")
-    def save(self) -> None:
-        """Write a checkpoint; the best is the one with the highest mean return of recent games."""
+    def save(self, *, games: bool = True) -> None:
+        """Write a checkpoint; the best is the one with the highest mean return of recent games.
+
+        Args:
+            games: keep the games in flight, where the environment can be restored. Not in the middle of a rollout,
+                which is not kept, and not after a failure of the environment.
+        """
         is_best = self.games.mean_return > self.best_return
         if is_best:
             self.best_return = self.games.mean_return
         self.agent.flush()
         state: dict[str, Any] = {
+            "options": resumable_options(self.config),
             "agent": self.agent.state_dict(),
             "games": self.games.state_dict(),
             "best_return": self.best_return,
             "seconds": self.log.seconds,
         }
-        if hasattr(self.env, "get_state"):
+        if games and hasattr(self.env, "get_state"):
             state["env"] = self.env.get_state()
             state["step"] = self.step
         save_checkpoint(

@@ -10,6 +10,7 @@ for the priority of new sequences see `agents.replay.sampler`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -144,10 +145,15 @@ class SequenceReplay:
         self._sampler = PrioritizedSampler(
             arrays, priority_exponent=priority_exponent, importance_exponent=importance_exponent
         )
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take up the episodes where the last row left them."""
+        geometry, storage = self.geometry, self._storage
         last = (self.position - 1) % geometry.rows
         nothing = np.full(geometry.num_envs, -1, dtype=np.int32)
-        age = self._storage.age[last] if self.position else nothing
-        self._accumulator = Accumulator(layout, age, self._storage.flags[last] & ENDS_EPISODE > 0)
+        age = storage.age[last] if self.position else nothing
+        self._accumulator = Accumulator(geometry.layout, age, storage.flags[last] & ENDS_EPISODE > 0)
 
     # ------------------------------------------------------------------ writing
 
@@ -309,6 +315,37 @@ class SequenceReplay:
         """
         home = self.directory is not None and directory.resolve() == self.directory.resolve()
         persistence.write(directory, self.geometry, self._arrays, self.summary(), mapped=home)
+
+    def mark(self) -> dict[str, Any]:
+        """What `rewind` needs to come back to this moment, as tensors and plain values (8 bytes per place)."""
+        return {"position": self.position} | {
+            name: torch.tensor(array) for name, array in self._sampler.state().items()
+        }
+
+    def rewind(self, mark: dict[str, Any]) -> None:
+        """Come back to a moment marked earlier: the run that wrote on was killed and begins there again.
+
+        Exact as long as no row of that moment has been overwritten since; what was overwritten is lost, with
+        the sequences that read it.
+
+        Args:
+            mark: of `mark`, of this replay.
+
+        Raises:
+            ReplayError: the replay has not come that far.
+        """
+        position = mark["position"]
+        if position > self.position:
+            raise ReplayError(
+                f"the replay holds {self.position} vector steps, fewer than the checkpoint's {position}: delete it to "
+                "start with an empty one"
+            )
+        storage, rows = self._storage, self.geometry.rows
+        # Priorities first: killed before the window moves, the replay is as sound as it was.
+        self._sampler.restore({name: mark[name].numpy() for name in self._sampler.state()})
+        storage.rewind(position)
+        self._forget(max(0, position - rows), min(self._horizon(), position))
+        self._follow()
 
     def summary(self) -> persistence.Summary:
         """Counts and the sum of priorities."""

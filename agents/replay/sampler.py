@@ -9,6 +9,7 @@ R2D2 compute one from their own Q-values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -92,3 +93,19 @@ class PrioritizedSampler:
         if len(leaf):
             self._largest[0] = max(self._largest[0], priority.max())
             self.tree.set(leaf, priority**self._priority_exponent)
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """All that changes, by name; not copied."""
+        return {"priority": self.tree.leaves, "largest_priority": self._largest}
+
+    def restore(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go on from ``state()``, copied.
+
+        Raises:
+            ReplayError: it is of another size.
+        """
+        for name, array in self.state().items():
+            if state[name].shape != array.shape:
+                raise ReplayError("the priorities saved are those of a replay of another size")
+            array[:] = state[name]
+        self.tree.rebuild()

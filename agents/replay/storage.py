@@ -139,6 +139,10 @@ class Storage:
         self._state[place, env] = state
         self._state_checksum[place, env] = checksum(state.reshape(len(env), -1))
 
+    def rewind(self, position: int) -> None:
+        """Forget the rows from number ``position`` on; those that they replaced stay lost."""
+        self._window[:] = position, min(self.oldest, position)
+
     # ----------------------------------------------------------------- reading
 
     def row_in(self, slot: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -13,8 +13,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-MAX_LINE = 399  # bytes of a line on stderr, its newline left out
+MAX_LINE = 398  # bytes of a line on stderr, its newline left out
 PREFIX = "error: "
+_NO_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "_ALLOC_FAILED",
+    "size calculation overflow",
+    "multiplication overflow",
+)
+"""What torch says where it raises a plain RuntimeError for want of memory, or for a size beyond any."""
 
 
 class BadInput(ValueError):
@@ -53,10 +62,16 @@ def join_problems(problems: Iterable[str], limit: int = MAX_LINE - len(PREFIX)) 
 
 
 def fit_line(text: str, limit: int = MAX_LINE) -> str:
-    """``text`` on one line, unprintable characters escaped, cut to ``limit`` bytes (UTF-8)."""
-    text = " ".join(text.split())
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """``text`` on one line, unprintable characters escaped, cut to ``limit`` bytes (UTF-8).
+
+    Where it does not fit, very long words (a path, what somebody typed) give way first: they hide what is said
+    about them.
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
     encoded = text.encode(errors="backslashreplace")
+    if len(encoded) > limit:
+        short = (word if len(word) <= 100 else f"{word[:48]}...{word[-48:]}" for word in text.split())
+        encoded = " ".join(short).encode(errors="backslashreplace")
     if len(encoded) <= limit:
         return encoded.decode()
     return encoded[: limit - 3].decode(errors="ignore") + "..."
@@ -84,11 +99,13 @@ def run_door(main: Callable[[], int | None]) -> int:
     Args:
         main: the door; what it returns is the exit code, None meaning 0.
     """
+    signals: list[BaseException] = []
     try:
-        with _sigterm_raises():
+        with _signals_raise(signals):
             return main() or 0
     except BaseException as error:
-        code, message = _ending(error)
+        # Raised within an import, an interrupt may come out as whatever the half-made module then stumbles over.
+        code, message = _ending(signals[0] if signals else error)
         if code is None:
             raise
         # Output that nobody takes any more (`| head`, a full disk) must not change the exit code, nor fail
@@ -115,8 +132,15 @@ def _ending(error: BaseException) -> tuple[int | None, str]:
 
 def is_foreseeable(error: BaseException) -> bool:
     """Whether a run may fail so without a bug: the operating system, memory, or as told by `RunFailed`."""
-    # torch's own out-of-memory error goes by its name, since torch must not be imported for this.
-    return isinstance(error, RunFailed | OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, RunFailed | OSError) or is_out_of_memory(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the machine or on the device."""
+    # torch's own error goes by its name, since torch must not be imported for this.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def describe_failure(error: BaseException) -> str:
@@ -132,17 +156,35 @@ def describe_failure(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM raises `Terminated` within this block, so that ``finally`` clauses run."""
+def memory_errors(remedy: str, kind: type[BadInput | RunFailed]) -> Iterator[None]:
+    """Say what to do when memory runs out in this block.
+
+    Args:
+        remedy: the options to change, such as "lower --num-envs".
+        kind: `BadInput` while a door assembles what the user asked for, `RunFailed` later.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise kind(f"out of memory: {remedy}") from error
+
+
+@contextlib.contextmanager
+def _signals_raise(raised: list[BaseException]) -> Iterator[None]:
+    """SIGINT and SIGTERM raise within this block, so that ``finally`` clauses run; ``raised`` gets what they raised."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set signal handlers
         return
 
-    def terminate(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raised.append(KeyboardInterrupt() if signum == signal.SIGINT else Terminated())
+        raise raised[-1]
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Self
 
 from relic_rl.runtime.errors import Terminated
 
+PATIENCE = 5.0  # seconds; a cluster that preempts a job often kills it after 30
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -25,11 +28,17 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.exit_code = 0
+        self._since = math.inf
 
     @property
     def requested(self) -> bool:
         """Whether the loop should save and stop."""
         return self.exit_code != 0
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the signal came more than `PATIENCE` seconds ago: save what there is, in the middle of anything."""
+        return time.monotonic() - self._since > PATIENCE
 
     def __enter__(self) -> Self:
         """Take over the signals."""
@@ -49,5 +58,6 @@ class Interrupts:
                 signal.signal(each, signal.SIG_DFL)
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated
         self.exit_code = 128 + number
+        self._since = time.monotonic()
         with contextlib.suppress(OSError):  # print() is not safe in a handler, and nobody may be reading
             os.write(2, b"\nstopping: saving first; once more to stop at once\n")

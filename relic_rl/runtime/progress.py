@@ -57,7 +57,11 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the live line as it stands."""
+        """Stop."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the live line as it stands, and the terminal as it was."""
         if self._live:
             self._live.stop()
 

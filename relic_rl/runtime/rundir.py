@@ -10,6 +10,7 @@ import itertools
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from relic_rl.runtime.files import write_json, write_text
 from relic_rl.runtime.resume import CHECKPOINTS
 
 _LOCK = ".lock"
-_EARLY = {_LOCK, "config.yaml", "versions.json"}  # what a run writes before it begins
+_EARLY = {_LOCK, "config.yaml", "versions.json", "replay"}  # what a run writes before it begins
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # what file systems without locks answer
 _PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "envpool", "safetensors", "tensorboard", "tyro")
 
@@ -49,6 +50,7 @@ class RunDir:
     def __init__(self, path: str | Path | None, *, name: str = "run", resume: bool = False) -> None:
         self._made: list[Path] = []
         self._fresh = True  # nothing was there before
+        self._config = ""
         self.path = Path("runs") if path is None else Path(path)
         try:
             if path is None:
@@ -68,7 +70,18 @@ class RunDir:
 
     def write_config(self, text: str) -> None:
         """Write ``config.yaml``; see ``relic_rl.runtime.config.dump_config``."""
+        self._config = text
         write_text(self.path / "config.yaml", text)
+
+    def restore(self) -> None:
+        """Make again what somebody deleted under way and a checkpoint cannot do without: directory and options.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "config.yaml").exists():
+            self.write_config(self._config)
 
     def write_versions(self, device: str) -> None:
         """Write ``versions.json``: what ran, and on what."""
@@ -138,8 +151,11 @@ class RunDir:
         """Remove the disposable files, if there are no others, and the directories made here."""
         with contextlib.suppress(OSError):
             if self._fresh and self.path.is_dir() and set(os.listdir(self.path)) <= disposable:
-                for name in os.listdir(self.path):
-                    (self.path / name).unlink()
+                for entry in self.path.iterdir():
+                    if entry.is_dir():
+                        shutil.rmtree(entry)
+                    else:
+                        entry.unlink()
             for folder in self._made:  # the innermost first; not empty: OSError
                 folder.rmdir()
 
@@ -184,14 +200,15 @@ def _commit() -> str | None:
 def _check(path: Path, resume: bool) -> bool:
     """Refuse a path that is no place for this run, touching nothing; whether nothing is there yet."""
     try:
-        content = {entry.name for entry in path.iterdir()} - {_LOCK} if path.exists() else set()
+        content = {entry.name for entry in path.iterdir()} if path.exists() else set()
     except NotADirectoryError:
         raise BadInput(f"--run-dir {path} is a file: give a directory") from None
     except OSError as error:
         raise BadInput(f"--run-dir {path}: {error.strerror}; choose another") from error
-    if not content:
+    if not content - {_LOCK}:
         return True
-    a_run = bool({"config.yaml", CHECKPOINTS} & content)
+    # A run that was killed before it wrote its options has left its lock file and perhaps a part of a replay.
+    a_run = bool({"config.yaml", CHECKPOINTS, _LOCK} & content)
     if resume and not a_run:
         raise BadInput(f"--run-dir {path} is not empty and holds no run: choose another")
     if not resume:

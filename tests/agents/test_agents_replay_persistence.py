@@ -71,6 +71,56 @@ def test_replay_on_disk_survives_a_kill(tmp_path: Path) -> None:
     found.self_check()
 
 
+def rewind_and_compare(tmp_path: Path, before: int, after: int) -> tuple[SequenceReplay, SequenceReplay]:
+    """A replay that was marked and killed later, led back; and one that never went on."""
+    killed, kept = (SequenceReplay(GEOMETRY, directory=tmp_path / name) for name in ("killed", "kept"))
+    streams = [fill(replay, before) for replay in (killed, kept)]
+    for replay in (killed, kept):
+        batch = replay.sample(8, np.random.default_rng(3))
+        replay.update_priorities(batch.sequence, torch.linspace(0.1, 2.0, 8))
+    killed.save(tmp_path / "killed")
+    mark = killed.mark()
+    fill(killed, after, streams[0])
+    batch = killed.sample(8, np.random.default_rng(4))
+    killed.update_priorities(batch.sequence, torch.full((8,), 9.0))
+    found = SequenceReplay.load(tmp_path / "killed", GEOMETRY, mapped=True)
+    assert found.position == before + after
+    found.rewind(mark)
+    found.self_check()
+    again = Stream(GEOMETRY, seed=0, mean_length=25)
+    for _ in range(before):
+        again.step()
+    fill(found, 1, again)
+    fill(kept, 1, streams[1])
+    return found, kept
+
+
+def test_rewound_replay_goes_on_as_if_it_had_never_been_further(tmp_path: Path) -> None:
+    found, kept = rewind_and_compare(tmp_path, before=30, after=25)
+    assert found.summary() == kept.summary()
+    for a, b in zip(batches(found), batches(kept), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("after", [10, 45, 200])
+def test_rewinding_over_overwritten_rows_loses_these_only(tmp_path: Path, after: int) -> None:
+    found, kept = rewind_and_compare(tmp_path, before=100, after=after)
+    assert found.position == kept.position == 101
+    assert found.summary().oldest == max(kept.summary().oldest, min(100 + after - GEOMETRY.rows, 100))
+    alive = [set(np.flatnonzero(replay._sampler.tree.leaves).tolist()) for replay in (found, kept)]
+    assert alive[0] <= alive[1]
+    start, _ = kept._start(np.array(sorted(alive[1] - alive[0]), dtype=np.int64))
+    assert (start < found._horizon()).all()
+
+
+def test_a_replay_that_never_came_that_far_is_refused(tmp_path: Path) -> None:
+    ahead, behind = SequenceReplay(GEOMETRY, directory=tmp_path / "a"), SequenceReplay(GEOMETRY)
+    fill(ahead, 20)
+    fill(behind, 10)
+    with pytest.raises(ReplayError, match="holds 10 vector steps, fewer than the checkpoint's 20"):
+        behind.rewind(ahead.mark())
+
+
 def test_half_written_slot_does_no_harm(tmp_path: Path) -> None:
     """A process killed while it wrote a row has damaged only the row that was to be overwritten."""
     killed = SequenceReplay(GEOMETRY, directory=tmp_path)

@@ -104,6 +104,12 @@ def test_fit_line_escapes_what_a_terminal_would_obey() -> None:
     assert fit_line("a\x1b[31mb\r\n\tc \udcff") == "a\\x1b[31mb c \\udcff"
 
 
+def test_fit_line_shortens_what_is_long_rather_than_what_is_said() -> None:
+    line = fit_line(f"--run-dir {'a' * 300}/{'b' * 300}: File name too long")
+    assert line == f"--run-dir {'a' * 48}...{'b' * 47}: File name too long"
+    assert fit_line(f"{'a' * 300}: fits") == f"{'a' * 300}: fits"
+
+
 BUG = "from relic_rl.runtime.errors import run_door\nimport sys\nsys.exit(run_door(lambda: 1 // 0))"
 HEAD = """
 import sys
@@ -135,3 +141,15 @@ def test_output_on_a_full_disk() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", HEAD], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_that_comes_out_as_something_else(number, code, capsys):
+    def door():
+        try:
+            signal.raise_signal(number)
+        except BaseException as error:
+            raise RecursionError("a module that is half made") from error
+
+    assert run_door(door) == code
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,5 +1,6 @@
 """Precision, seeds, gradient guard, devices."""
 
+import json
 from typing import Any, Literal
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from relic_rl.runtime.device import device_name, resolve_device, set_threads
 from relic_rl.runtime.errors import BadInput, RunFailed
-from relic_rl.runtime.guard import GradientGuard
+from relic_rl.runtime.guard import GradientGuard, NotFinite
 from relic_rl.runtime.precision import autocast, decide_precision, encoder_step, set_fp32_products
 from relic_rl.runtime.seeding import Streams
 
@@ -219,6 +220,25 @@ def test_unsound_updates_are_counted_and_end_the_run(gradient: float, loss: floa
         with pytest.raises(RunFailed, match="4 updates in a row"):
             each.clip(parameters(gradient), torch.tensor(loss))
         assert each.skipped == 7
+
+
+def test_a_lost_run_tells_what_was_seen() -> None:
+    guard = GradientGuard(max_norm=1.0, patience=0)
+    ps = [*parameters(3.0, float("nan"), float("-inf")), torch.nn.Parameter(torch.zeros(1))]
+    batch = {"reward": torch.tensor([1.0, float("nan"), 3.0]), "image": torch.full((2, 3), 7, dtype=torch.uint8)}
+    with pytest.raises(NotFinite) as caught:
+        guard.clip(ps, torch.tensor(2.0), batch)
+    seen = caught.value.seen
+    assert json.loads(json.dumps(seen, allow_nan=False)) == seen  # plain
+    assert (seen["updates_in_a_row"], seen["updates_skipped"]) == (1, 1)
+    assert seen["loss"]["mean"] == 2.0
+    found = {"shape": [3], "dtype": "float32", "nan": 1, "infinite": 0, "min": 1.0, "max": 3.0, "mean": 2.0}
+    assert seen["seen"]["reward"] == found
+    assert seen["seen"]["image"]["max"] == 7
+    gradients = seen["gradients"]
+    assert gradients[0]["max"] == 3.0  # as it was, not spoilt by clipping
+    assert (gradients[1]["nan"], gradients[2]["infinite"], gradients[3]) == (1, 1, None)
+    assert gradients[1]["mean"] is None
 
 
 def test_the_loss_keeps_its_graph() -> None:
