@@ -67,7 +67,7 @@ def main() -> None:
         samples: list[Sample] = []
         while process.poll() is None:
             sample = look(process.pid, run)
-            if sample is not None and sample.step >= args.steps // 4:
+            if sample is not None and args.steps // 4 <= sample.step < args.steps:  # settled, and not yet at its end
                 samples.append(sample)
             time.sleep(0.2)
         if process.returncode != 0 or len(samples) < 2:
