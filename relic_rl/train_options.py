@@ -184,6 +184,11 @@ class TrainConfig:
                 f"rollouts of {self.num_envs} x {self.num_steps} steps in --num-minibatches {self.num_minibatches}: "
                 "give at least 2 steps, and fewer minibatches so that each holds at least 2 transitions"
             )
+        if self.agent == "r2d2" and self.sequence_overlap >= self.sequence_length:
+            yield (
+                f"--sequence-overlap {self.sequence_overlap} must be less than --sequence-length "
+                f"{self.sequence_length}: lower it"
+            )
         if self.objective not in CONTRASTIVE:
             return
         if self.agent == "r2d2" and self.aux_frames == "rollout":
