@@ -1,11 +1,13 @@
-"""Which frames should form R2D2's contrast set, and which may be negatives of which? The choice behind the defaults.
+"""Which frames should form the contrast set, and which may be negatives of which? The choice behind the defaults.
 
-    python benchmarks/contrast_set.py [--updates 600] [--seeds 3] [--frames 64]
+    python benchmarks/contrast_set.py [--updates 600] [--seeds 3] [--frames 64] [--sources sequences,replay,rollout]
 
-A fresh Nature encoder is trained by RELIC alone on frames of Pong, chosen from a sequence replay as the learner would
-choose them, then frozen. Judged is what it knows of the state: R^2 of a linear regression of the annotated memory
-variables (ball x and y, both paddles' y) on its features, on frames of other games from other seeds; mean over the
-variables, mean and standard deviation over seeds. Play is random. Nothing here depends on timing.
+A fresh Nature encoder is trained by RELIC alone on frames of Pong, then frozen. The frames are chosen as the agents
+would: from sampled sequences, any or at a distance (R2D2's `minibatch`), from all that was played (`replay`), or from
+64 consecutive steps of every environment (PPO's `minibatch` and `rollout`: both draw uniformly from that). Judged is
+what it knows of the state: R^2 of a linear regression of the annotated memory variables (ball x and y, both paddles'
+y) on its features, on frames of other games from other seeds; mean over the variables, mean and standard deviation
+over seeds. Play is random. Nothing here depends on timing.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from agents.auxiliary import AuxiliaryLoss
 from agents.r2d2_learner import R2D2Learner
 from agents.r2d2_networks import RecurrentQNetwork
 from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay, stack_frames
+from agents.replay.reader import read_observations
 from envs.make import make_vector_env
 from relic_rl.representation.augmentation import parse_augmentation
 from relic_rl.representation.encoders import Encoder, build_encoder
@@ -33,6 +36,7 @@ VARIABLES = {"ball x": 49, "ball y": 54, "player y": 51, "enemy y": 50}  # Atari
 LAYOUT = SequenceLayout(length=40, overlap=20, burn_in=10, n_step=5)
 NUM_ENVS = 16
 SEQUENCES = 8
+ROLLOUT = 64  # steps
 
 
 class Frames(NamedTuple):
@@ -76,8 +80,13 @@ def train(encoder: Encoder, replay: SequenceReplay, seed: int, args: argparse.Na
     optimizer = torch.optim.Adam([*encoder.parameters(), *objective.parameters()], lr=3e-4)
     for update in range(args.updates):
         rng = np.random.default_rng((seed, update))
-        if setting.replayed:
+        if setting.source == "replay":
             frames = replay.sample_observations(args.frames, rng)
+        elif setting.source == "rollout":
+            place = rng.permutation(ROLLOUT * NUM_ENVS)[: args.frames]
+            begin = rng.integers(replay.position - ROLLOUT)
+            env, row = place % NUM_ENVS, begin + place // NUM_ENVS
+            frames = read_observations(replay._storage, replay.geometry, row, env)
         else:
             batch = replay.sample(SEQUENCES, rng)
             frames = learner._auxiliary_frames(stack_frames(batch.frames, 4), batch)
@@ -92,12 +101,12 @@ def train(encoder: Encoder, replay: SequenceReplay, seed: int, args: argparse.Na
 class Setting(NamedTuple):
     """A choice of frames and negatives."""
 
-    replayed: bool
+    source: str
     spacing: int
     separate: bool
 
     def __str__(self) -> str:
-        frames = "replay" if self.replayed else f"minibatch, spacing {self.spacing}"
+        frames = f"sequences, spacing {self.spacing}" if self.source == "sequences" else self.source
         return f"{frames} | {'other-episodes' if self.separate else 'all'}"
 
 
@@ -122,13 +131,15 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--sources", default="sequences,replay,rollout")
     parser.add_argument("--steps", type=int, default=3000, help="of each of 16 environments")
     args = parser.parse_args()
     replay, training = play(1, args.steps)
     _, test = play(2, args.steps // 3)
     keep_freed_memory()
     widest = SEQUENCES * LAYOUT.length // args.frames
-    places = [(False, 1), (False, widest), (True, 1)]
+    known = [("sequences", 1), ("sequences", widest), ("replay", 1), ("rollout", 1)]
+    places = [(source, spacing) for source, spacing in known if source in args.sources.split(",")]
     print(
         f"RELIC, {args.updates} updates on {args.frames} frames of Pong; R^2 of linear probes of "
         f"{len(VARIABLES)} variables"
@@ -139,8 +150,8 @@ def main() -> None:
         torch.manual_seed(seed)
         untrained.append(judge(build_encoder("nature"), training, test))
     print(f"| untrained | | {np.mean(untrained):.3f} | {np.std(untrained, ddof=1):.3f} |", flush=True)
-    for (replayed, spacing), separate in itertools.product(places, (False, True)):
-        setting = Setting(replayed, spacing, separate)
+    for (source, spacing), separate in itertools.product(places, (False, True)):
+        setting = Setting(source, spacing, separate)
         found = []
         for seed in range(args.seeds):
             torch.manual_seed(seed)
