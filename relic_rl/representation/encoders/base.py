@@ -16,10 +16,13 @@ class Encoder(nn.Module, ABC):
         feature_dim: D of the features.
         map_channels: channels of each feature map, fine to coarse.
         input_weight: name in the state dict of the weight [out, C, kernel, kernel] that reads the images.
+        foreign_prefix: names that files of the same architecture may hold and features do without (a
+            classifier); empty for none.
         head: maps the coarsest feature map to the features.
     """
 
     input_weight: ClassVar[str]
+    foreign_prefix: ClassVar[str] = ""
     in_channels: int
     image_size: tuple[int, int]
     feature_dim: int
