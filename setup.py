@@ -18,6 +18,7 @@ setup(
     package_data={
         "relic_rl": ["py.typed"],
         "envs": ["*.csv", "*.json", "py.typed"],
+        "relic_rl.images": ["*.json"],
         "agents": ["py.typed"],
         "relic_rl.configs": ["*/*.yaml"],
     },

@@ -36,7 +36,12 @@ class EnvpoolAtari:
         protocol: the rules.
         seeds: one integer from 1 to 2^31 - 1 per environment; N = ``len(seeds)``.
         num_threads: engine threads; 0 = one per core, at most N.
+
+    Attributes:
+        ram: uint8 [N, 128], the emulators' memory after the last step; no agent sees it, probes are trained on it.
     """
+
+    ram: NDArray[np.uint8]
 
     def __init__(self, game: str, protocol: AtariProtocol, seeds: Sequence[int], *, num_threads: int = 0) -> None:
         self.num_envs = len(seeds)
@@ -70,11 +75,13 @@ class EnvpoolAtari:
     def reset(self) -> EnvStep:
         """Start a new game in every environment."""
         observation, info = self._engine.reset()
+        self.ram = info["ram"]
         return self._tracker.first(observation, info["lives"])
 
     def step(self, actions: NDArray[np.int64]) -> EnvStep:
         """Take one agent step; ``actions`` int64 [N]."""
         observation, reward, _, truncated, info = self._engine.step(actions)
+        self.ram = info["ram"]
         game_over = info["terminated"].astype(bool)
         return self._tracker.next(observation, reward, game_over, truncated, info["lives"])
 
