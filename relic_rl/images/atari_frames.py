@@ -9,12 +9,15 @@ Test frames come from games of their own, played from other seeds: never from an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.atari_games import GAMES
+from envs.ids import nearest_games
 from envs.types import EnvStep, VectorEnv
 from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.ram_labels import NUM_VALUES, ram_variables
@@ -35,6 +38,24 @@ class GameFrames(NamedTuple):
     game: str
     images: NDArray[np.uint8]
     ram: NDArray[np.uint8] | None
+
+
+def parse_games(names: Sequence[str]) -> list[str]:
+    """ROM names of games as users write them: ``Pong``, ``pong``, ``ALE/MsPacman-v5``, with commas or apart.
+
+    Raises:
+        ValueError: no such game, or a game twice.
+    """
+    known = {game.replace("_", ""): game for game in GAMES}
+    found = []
+    for name in (part.strip() for text in names for part in text.split(",") if part.strip()):
+        bare = re.sub(r"[^a-z0-9]", "", name.removeprefix("ALE/").removesuffix("-v5").lower())
+        if bare not in known:
+            raise ValueError(f"unknown Atari game {name!r}: {nearest_games(name) or 'names look like MsPacman'}")
+        found.append(known[bare])
+    if len(set(found)) < len(found):
+        raise ValueError(f"games {', '.join(found)}: name each once")
+    return found
 
 
 def random_policy(num_actions: int, seed: np.random.SeedSequence) -> Policy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -99,6 +99,7 @@ class BatchPlan:
         stop: number after the last one.
         rank: of this process.
         world_size: R, the number of processes; it divides the batch size.
+        parts: batches of one update; an epoch holds whole updates.
     """
 
     num_images: int
@@ -108,11 +109,16 @@ class BatchPlan:
     stop: int
     rank: int = 0
     world_size: int = 1
+    parts: int = 1
 
     @property
     def per_epoch(self) -> int:
         """Batches of an epoch."""
-        return self.num_images // self.batch_size
+        return self.num_images // (self.batch_size * self.parts) * self.parts
+
+    def starting(self, number: int) -> BatchPlan:
+        """The same plan from another batch on."""
+        return replace(self, start=number)
 
     @property
     def rows(self) -> slice:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from relic_rl.representation.crops import crop_boxes
 from relic_rl.representation.view_recipes import ViewRecipe, view_draws
 from relic_rl.runtime.errors import RunFailed
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TRIES = 100  # broken files in a row until loading gives up
 
 
@@ -174,7 +177,7 @@ class FolderSource:
             num_workers=self.workers,
             prefetch_factor=2 if self.workers else None,
             pin_memory=self.pin_memory,
-            worker_init_fn=_leave_signals,
+            worker_init_fn=_begin_worker,
         )
         try:
             for batch in loader:
@@ -211,7 +214,11 @@ class FolderSource:
         return LabelledImages(stacked, labels, "class", {"class": self.num_classes})
 
 
-def _leave_signals(worker: int) -> None:
-    """In a worker: Ctrl-C is for the main process to answer; SIGTERM ends the worker as it should."""
+def _begin_worker(worker: int) -> None:
+    """In a worker: Ctrl-C is for the main process to answer; SIGTERM ends the worker, and so does its parent's end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        # torch's workers look every five seconds whether their parent lives. Until then those of a killed run would
+        # hold what it had open: the lock of its run directory, which the resumed run needs.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

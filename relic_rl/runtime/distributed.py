@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -140,13 +140,13 @@ def accumulate(module: nn.Module, last: bool) -> Iterator[None]:
             yield
 
 
-def largest(value: int) -> int:
-    """The largest of all processes' values, on all of them."""
+def largest(values: Sequence[int]) -> list[int]:
+    """Of several numbers each the largest of all processes' values, on all of them."""
     if not dist.is_initialized():
-        return value
-    tensor = torch.tensor(value)
+        return list(values)
+    tensor = torch.tensor(list(values))
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
-    return int(tensor)
+    return [int(value) for value in tensor]
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def worker(rank: int, folder: str) -> None:
     results = {
         "differs": (differs, same),
         "gradient": net.weight.grad,
-        "largest": distributed.largest(10 + rank),
+        "largest": distributed.largest([10 + rank, 5 - rank]),
         "mean": distributed.mean_over_processes(torch.tensor([1.0, 3.0]) * (rank + 1)),
         "writer": distributed.from_writer({"rank": rank}),
         "all": distributed.gather_to_all(f"rank {rank}"),
@@ -54,7 +54,7 @@ def worker(rank: int, folder: str) -> None:
     def wait_for_the_other() -> None:
         with distributed.failures_of_others():
             for _ in range(3):
-                distributed.largest(1)
+                distributed.largest([1])
 
     with pytest.raises(RunFailed, match="another process is gone"):
         wait_for_the_other()
@@ -79,7 +79,7 @@ def test_gradients_are_those_of_one_process(results):
 def test_what_processes_agree_on(results):
     for found in results:
         assert found["differs"] == (True, False)  # all start from the writer's weights
-        assert found["largest"] == 11
+        assert found["largest"] == [11, 5]
         assert found["mean"].tolist() == [1.5, 4.5]
         assert found["writer"] == {"rank": 0}
         assert found["all"] == ["rank 0", "rank 1"]
@@ -88,7 +88,7 @@ def test_what_processes_agree_on(results):
 def test_one_process_agrees_with_itself():
     net = network()
     assert distributed.parallel(net, torch.device("cpu")) is net
-    assert distributed.largest(3) == 3
+    assert distributed.largest([3, 1]) == [3, 1]
     assert distributed.from_writer("a") == "a"
     assert distributed.gather_to_all(1) == [1]
     assert not distributed.differ_across_processes([net])
