@@ -87,7 +87,7 @@ def test_run_directory_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_updates_happen_and_the_loss_falls(tmp_path: Path) -> None:
     easy = ["--view1", *UNCHANGED, "shift=2", "--view2", *UNCHANGED, "shift=2"]
-    learned = [*TINY, *easy, "--epochs", "15", "--learning-rate", "2e-3", "--knn-every", "0"]
+    learned = [*TINY, *easy, "--epochs", "20", "--learning-rate", "2e-3", "--target-decay", "0.8", "--knn-every", "0"]
     assert main([*learned, "--run-dir", str(tmp_path / "run")]) == 0
     rows = list(csv.DictReader((tmp_path / "run" / "progress.csv").open()))
     losses = [float(row["loss/contrastive"]) for row in rows]
