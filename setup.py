@@ -18,6 +18,7 @@ setup(
     package_data={
         "relic_rl": ["py.typed"],
         "envs": ["*.csv", "*.json", "py.typed"],
+        "relic_rl.images": ["*.json"],
         "agents": ["py.typed"],
         "relic_rl.configs": ["*/*.yaml"],
     },
@@ -35,6 +36,8 @@ setup(
         "matplotlib>=3.9",
         "safetensors>=0.5",
         "imageio-ffmpeg>=0.5",
+        "kornia>=0.8.1,<0.10",
+        "Pillow>=10",
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14", "types-PyYAML"],

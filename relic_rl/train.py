@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
 from relic_rl.runtime.config import parse_config
 from relic_rl.runtime.errors import run_door
 from relic_rl.runtime.resume import resolve_resume
-from relic_rl.train_options import TrainConfig
+from relic_rl.train_options import CONTRASTIVE, TrainConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,10 +22,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str] | None) -> int:
-    config = parse_config(TrainConfig, argv, kind="train", default_preset=base_options)
+    config = without_idle_objective(parse_config(TrainConfig, argv, kind="train", default_preset=base_options))
     from relic_rl.training import train  # noqa: PLC0415 (late: torch and the engines take seconds, --help needs none)
 
     return train(config)
+
+
+def without_idle_objective(config: TrainConfig) -> TrainConfig:
+    """The options without an auxiliary objective where the encoder that it would shape is frozen."""
+    idle = config.freeze_encoder and config.objective in CONTRASTIVE
+    return dataclasses.replace(config, objective="none") if idle else config
 
 
 def base_options(config: TrainConfig) -> str:

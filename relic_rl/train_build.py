@@ -65,6 +65,9 @@ def build_networks(config: TrainConfig, env: VectorEnv, streams: Streams, device
     notes = []
     if config.encoder_weights is not None:
         notes.append(str(load_encoder_weights(config.encoder_weights, encoder)))
+    if config.freeze_encoder:
+        encoder.requires_grad_(False)
+        notes.append("the encoder is frozen: no auxiliary objective is trained with it")
     network: ActorCritic | RecurrentQNetwork
     if config.agent == "ppo":
         network = ActorCritic(encoder, env.num_actions)

@@ -37,6 +37,9 @@ class TrainConfig:
     )
     encoder: Literal["nature", "impala"] = option("nature", "convolutional encoder, shared by agent and objective")
     encoder_weights: str | None = option(None, "safetensors file the encoder starts from")
+    freeze_encoder: bool = option(
+        False, "leave the encoder as --encoder-weights has it; no auxiliary objective is trained then"
+    )
     seed: int = option(0, "seed of every stream of random numbers", min=0)
 
     # ---- budget and machine
@@ -177,6 +180,8 @@ class TrainConfig:
 
     def problems(self) -> Iterator[str]:
         """What no single option shows."""
+        if self.freeze_encoder and self.encoder_weights is None:
+            yield "--freeze-encoder would keep an untrained encoder: give --encoder-weights"
         frames = self.frames_per_update
         spacing = self.aux_spacing  # 1 for PPO
         if self.agent == "ppo" and (frames < 2 or self.num_steps < 2):

@@ -69,6 +69,9 @@ def load_encoder_weights(path: str | Path, encoder: Encoder) -> LoadReport:
     response to images whose channels are all alike stays the same: a grey image as one channel, as four
     stacked frames or as RGB.
 
+    A file of the same architecture with a classifier on top (torchvision's ResNets) loads too, the classifier
+    left out.
+
     Args:
         path: a file of `save_encoder`.
         encoder: changed in place, only if everything matches.
@@ -81,14 +84,18 @@ def load_encoder_weights(path: str | Path, encoder: Encoder) -> LoadReport:
         finite.
     """
     tensors, metadata = _read(path)
+    changes = []
+    foreign = [name for name in tensors if encoder.foreign_prefix and name.startswith(encoder.foreign_prefix)]
+    if foreign:
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in foreign}
+        changes.append(f"{', '.join(foreign)} left out: a classifier, which is no part of the features")
     name = encoder.input_weight
     old, new = tensors.get(name), encoder.state_dict()[name]
-    adapted = ""
     if old is not None and _differ_in_channels(old, new):
         mean = old.mean(dim=1, keepdim=True).expand(-1, new.shape[1], -1, -1)
         tensors[name] = mean * (old.shape[1] / new.shape[1])
-        adapted = f"{name} adapted from {old.shape[1]} to {new.shape[1]} image channels (mean, rescaled)"
-    return _load(path, encoder, tensors, metadata, adapted)
+        changes.append(f"{name} adapted from {old.shape[1]} to {new.shape[1]} image channels (mean, rescaled)")
+    return _load(path, encoder, tensors, metadata, "; ".join(changes))
 
 
 def load_critic_weights(path: str | Path, critic: Critic) -> LoadReport:
@@ -131,14 +138,14 @@ def _load(
     if missing or extra:
         raise ValueError(
             f"{path} does not fit {kind}: {_some(missing)} missing, {_some(extra)} left over: "
-            "build the same architecture, or strip a prefix from the file's names"
+            f"build the same architecture{_stated(metadata)}, or strip a prefix from the file's names"
         )
     for name, value in expected.items():
         found = tensors[name]
         if found.shape != value.shape:
             raise ValueError(
                 f"{path} does not fit {kind}: {name} is {list(found.shape)}, not {list(value.shape)}: "
-                "build it with the same sizes (feature_dim, width, image_size)"
+                f"build it with the same sizes (feature_dim, width, image_size){_stated(metadata)}"
             )
         if found.is_floating_point() != value.is_floating_point():
             raise ValueError(f"{path}: {name} has type {found.dtype} where {value.dtype} belongs: save it again")
@@ -151,6 +158,15 @@ def _load(
 def _differ_in_channels(old: Tensor, new: Tensor) -> bool:
     """Whether two convolutions' weights [out, in, kernel, kernel] differ in their input channels."""
     return old.is_floating_point() and old.ndim == new.ndim == 4 and old.shape[1] != new.shape[1]
+
+
+def _stated(metadata: dict[str, Any]) -> str:
+    """What the file says it holds, in brackets; nothing where it says nothing."""
+    if not isinstance(metadata.get("encoder"), str):
+        return ""
+    size = metadata.get("image_size")
+    sides = f" for images of {size[0]}x{size[1]}" if isinstance(size, list) and len(size) == 2 else ""
+    return f" (the file holds {metadata['encoder']}{sides})"
 
 
 def _some(names: list[str]) -> str:

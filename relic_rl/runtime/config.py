@@ -177,6 +177,8 @@ def coerce(value: Any, annotation: Any) -> Any:  # noqa: PLR0911 (one return per
     """A value as read from YAML, if it is of the annotated type.
 
     An integer does for a float, and so does text such as ``1e-4``, which YAML 1.1 does not take for a number.
+    Where several texts are wanted a block of ``NAME: VALUE`` does, each becoming ``NAME=VALUE``, as on the
+    command line.
 
     Raises:
         TypeError: it is not; the message describes what is wanted.
@@ -197,10 +199,7 @@ def coerce(value: Any, annotation: Any) -> Any:  # noqa: PLR0911 (one return per
             return value
         raise TypeError("one of " + ", ".join(map(str, choices)))
     if origin is tuple:
-        element = typing.get_args(annotation)[0]
-        if not isinstance(value, list):
-            raise TypeError("a list")
-        return tuple(coerce(item, element) for item in value)
+        return _coerce_tuple(value, typing.get_args(annotation)[0])
     if annotation is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
@@ -214,6 +213,16 @@ def coerce(value: Any, annotation: Any) -> Any:  # noqa: PLR0911 (one return per
     if type(value) is annotation:
         return value
     raise TypeError(wanted[annotation])
+
+
+def _coerce_tuple(value: Any, element: Any) -> tuple[Any, ...]:
+    """A list, or for texts a block, as a tuple of elements."""
+    if isinstance(value, dict) and element is str:
+        flow = {name: yaml.safe_dump(item, default_flow_style=True, width=1_000) for name, item in value.items()}
+        return tuple(f"{name}={text.splitlines()[0]}" for name, text in flow.items())
+    if not isinstance(value, list):
+        raise TypeError("a list")
+    return tuple(coerce(item, element) for item in value)
 
 
 def _range_problems(cls: type, values: Values, label: Callable[[str], str]) -> list[str]:

@@ -32,6 +32,7 @@ class MetricLogger:
         seconds: seconds of training done before.
         row_steps: least agent steps from one row to the next.
         row_seconds: least seconds from one row to the next.
+        columns: the first columns, in their order; metrics follow.
         clock: seconds, for tests.
     """
 
@@ -44,6 +45,7 @@ class MetricLogger:
         seconds: float = 0.0,
         row_steps: int = ROW_STEPS,
         row_seconds: float = ROW_SECONDS,
+        columns: Sequence[str] = COLUMNS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = run_dir / "progress.csv"
@@ -57,7 +59,7 @@ class MetricLogger:
         self._sums: dict[str, tuple[float, int]] = {}
         before = read_progress(self.path) if self.path.exists() else None
         rows = [row for row in before or [] if row.get("step", math.inf) <= step]
-        self._columns = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
+        self._columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
         self._rewrite(rows)
         self._events = EventFile(run_dir, purge_step=None if before is None else step + 1)
 
@@ -101,17 +103,19 @@ class MetricLogger:
         Raises:
             OSError: disk full or unwritable, or somebody deleted the file.
         """
+        games = {"mean_return": mean_return, "num_games": num_games}
+        return self.write_row(step, {"frames": step * self.frame_skip, **games, "updates": updates})
+
+    def write_row(self, step: int, values: Row) -> Row | None:
+        """Write a row of these values, beside step, seconds, rate and the metrics counted in; see `write`."""
         if step <= self._last_step:
             return None
         seconds = self.seconds
         row: Row = {
             "step": step,
-            "frames": step * self.frame_skip,
             "seconds": seconds,
             "steps_per_second": (step - self._last_step) / max(seconds - self._last_seconds, 1e-9),
-            "mean_return": mean_return,
-            "num_games": num_games,
-            "updates": updates,
+            **values,
         } | {name: total / count for name, (total, count) in self._sums.items()}
         if new := [name for name in row if name not in self._columns]:
             self._columns += new

@@ -85,11 +85,28 @@ class Progress:
             metrics: the latest; those with "loss" in their name are shown.
             final: show it in any case.
         """
+        games = "no game finished yet" if math.isnan(mean_return) else f"return {mean_return:.4g} ({num_games:,} games)"
+        frames = f"{step * self.frame_skip:,} frames"
+        self.show(step, seconds, done=frames, fares=games, metrics=metrics, final=final)
+
+    def show(
+        self, step: int, seconds: float, *, done: str, fares: str, metrics: Mapping[str, float], final: bool = False
+    ) -> None:
+        """Show the state of a run of any kind, if it is time to.
+
+        Args:
+            step: how far it is, of ``total_steps``.
+            seconds: spent so far.
+            done: what that is in other units.
+            fares: how it fares; empty for nothing to say.
+            metrics: the latest; those with "loss" in their name are shown.
+            final: show it in any case.
+        """
         now = self._clock()
         if not final and now - self._shown_at < self._every:
             return
         self._shown_at = now
-        line = self._line(step, seconds, mean_return, num_games, metrics)
+        line = self._line(step, seconds, done, fares, metrics)
         self._last = (step, seconds)
         if self._live:
             self._live.update(Text(line), refresh=True)
@@ -103,16 +120,13 @@ class Progress:
         else:
             print(message, file=self._file, flush=True)
 
-    def _line(self, step: int, seconds: float, mean_return: float, num_games: int, metrics: Mapping[str, float]) -> str:
+    def _line(self, step: int, seconds: float, done: str, fares: str, metrics: Mapping[str, float]) -> str:
         share = step / self.total_steps
-        parts = [f"{step:,}/{self.total_steps:,} steps ({share:.1%})", f"{step * self.frame_skip:,} frames"]
+        parts = [f"{step:,}/{self.total_steps:,} steps ({share:.1%})", done]
         if self._last and step > self._last[0] and seconds > self._last[1]:
             rate = (step - self._last[0]) / (seconds - self._last[1])
             left = datetime.timedelta(seconds=round(max(self.total_steps - step, 0) / rate))
             parts += [f"{rate:,.0f} steps/s", f"{left} left"]
-        if math.isnan(mean_return):
-            parts.append("no game finished yet")
-        else:
-            parts.append(f"return {mean_return:.4g} ({num_games:,} games)")
+        parts += [fares] if fares else []
         losses = [f"{name} {value:.3g}" for name, value in metrics.items() if "loss" in name]
         return "  ".join([*parts, *losses])

@@ -164,7 +164,8 @@ def test_images_of_another_shape_are_refused(shape):
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_space_to_depth_is_pixel_unshuffle(dtype: torch.dtype, size: int) -> None:
     images = torch.randint(256, (3, 2, 12, 24)).to(dtype)
-    for layout in (images, images.to(memory_format=torch.channels_last), images.flip(3)):
+    one = images[:, :1].to(memory_format=torch.channels_last)  # contiguous both ways, with the strides of one of them
+    for layout in (images, images.to(memory_format=torch.channels_last), images.flip(3), one):
         out = space_to_depth(layout, size)
         assert torch.equal(out, functional.pixel_unshuffle(layout, size))
         assert out.is_contiguous(memory_format=torch.channels_last)

@@ -323,3 +323,12 @@ def test_coerce_keeps_types_apart() -> None:
     assert type(coerce(1, float)) is float
     with pytest.raises(TypeError, match="one of 1, 2"):
         coerce(1.0, Literal[1, 2])
+
+
+def test_texts_may_come_as_a_block() -> None:
+    block = {"blur": 0.5, "crop_area": [0.08, 1.0], "shift": 4}
+    assert coerce(block, tuple[str, ...]) == ("blur=0.5", "crop_area=[0.08, 1.0]", "shift=4")
+    assert coerce(["blur=0.5"], tuple[str, ...]) == ("blur=0.5",)
+    for value in (block, "blur=0.5"):
+        with pytest.raises(TypeError, match="a list"):
+            coerce(value, tuple[int, ...])

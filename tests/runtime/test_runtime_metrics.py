@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from relic_rl.runtime.device_means import DeviceMeans
 from relic_rl.runtime.metrics import COLUMNS, MetricLogger, read_progress
 from relic_rl.runtime.plots import plot_curves
 from relic_rl.runtime.progress import Progress
@@ -54,6 +56,35 @@ def test_rows(tmp_path: Path, clock: Clock) -> None:
         ["8192", "32768", "30", "409.6", "nan", "4", "32", "7", "1"],
     ]
     assert logger.seconds == 30
+
+
+def test_rows_of_another_kind_of_run(tmp_path: Path, clock: Clock) -> None:
+    logger = MetricLogger(tmp_path, columns=("step", "epoch", "seconds"), clock=clock)
+    logger.add({"loss": 2.0})
+    clock.now += 4
+    row = logger.write_row(8, {"epoch": 0.5})
+    assert row is not None
+    assert row["steps_per_second"] == 2
+    assert table(tmp_path)[0][:3] == ["step", "epoch", "seconds"]
+    assert table(tmp_path)[1][:3] == ["8", "0.5", "4"]
+    assert logger.write_row(8, {"epoch": 0.5}) is None
+
+
+def test_device_means_are_taken_once() -> None:
+    means = DeviceMeans()
+    assert means.take() == {}
+    means.add({"a": torch.tensor(1.0, requires_grad=True), "b": torch.tensor(5, dtype=torch.float64)})
+    means.add({"a": torch.tensor(2.0)})
+    assert means.take() == {"a": 1.5, "b": 5.0}
+    means.add({"a": torch.tensor(7.0)})
+    assert means.take() == {"a": 7.0}
+
+
+def test_progress_of_another_kind_of_run(clock: Clock) -> None:
+    output = io.StringIO()
+    progress = Progress(100, file=output, clock=clock)
+    progress.show(50, 10.0, done="epoch 2", fares="", metrics={"loss/total": 1.5, "other": 3.0})
+    assert output.getvalue() == "50/100 steps (50.0%)  epoch 2  loss/total 1.5\n"
 
 
 def test_columns_contract() -> None:

@@ -17,10 +17,13 @@ class Encoder(nn.Module, ABC):
         feature_dim: D of the features.
         map_channels: channels of each feature map, fine to coarse.
         input_weight: name in the state dict of the weight [out, C, kernel, kernel] that reads the images.
+        foreign_prefix: names that files of the same architecture may hold and features do without (a
+            classifier); empty for none.
         head: maps the coarsest feature map to the features.
     """
 
     input_weight: ClassVar[str]
+    foreign_prefix: ClassVar[str] = ""
     in_channels: int
     image_size: tuple[int, int]
     feature_dim: int
@@ -95,7 +98,8 @@ def space_to_depth(images: Tensor, size: int) -> Tensor:
     word = _WORDS.get(size * images.element_size())
     if word is not None and images.is_contiguous() and not images.requires_grad:
         # The s pixels of a row of a square lie side by side: moved as one number, s times fewer are moved.
-        rows = images.view(word).view(batch, channels, height // size, size, width // size)
+        # Flat first: the strides of a single channel may be anything.
+        rows = images.view(-1).view(word).view(batch, channels, height // size, size, width // size)
         squares = rows.permute(0, 2, 4, 1, 3).contiguous().view(images.dtype)
     else:
         rows = images.reshape(batch, channels, height // size, size, width // size, size)

@@ -5,11 +5,14 @@ import difflib
 from relic_rl.representation.encoders.base import Encoder
 from relic_rl.representation.encoders.impala import ImpalaEncoder
 from relic_rl.representation.encoders.nature import NatureEncoder
+from relic_rl.representation.encoders.resnet import ResNet18Encoder, ResNet50Encoder
 
-ENCODERS: dict[str, type[NatureEncoder] | type[ImpalaEncoder]] = {
-    "nature": NatureEncoder,
-    "impala": ImpalaEncoder,
+_RESNETS: dict[str, type[ResNet18Encoder] | type[ResNet50Encoder]] = {
+    "resnet18": ResNet18Encoder,
+    "resnet50": ResNet50Encoder,
 }
+_HEADED: dict[str, type[NatureEncoder] | type[ImpalaEncoder]] = {"nature": NatureEncoder, "impala": ImpalaEncoder}
+ENCODERS: dict[str, type[Encoder]] = {**_HEADED, **_RESNETS}
 
 
 def build_encoder(
@@ -26,11 +29,12 @@ def build_encoder(
         name: a key of ENCODERS.
         in_channels: channels of the images.
         image_size: (height, width) of the images.
-        feature_dim: number of features; None means the paper's, 512 for nature and 256 for impala.
+        feature_dim: number of features; None means the paper's, 512 for nature and 256 for impala. A resnet's
+            follows from its width.
         width: multiplies the number of channels.
 
     Raises:
-        ValueError: unknown name, image too small, or a count below 1.
+        ValueError: unknown name, image too small, a count below 1, or a feature_dim for a resnet.
     """
     if name not in ENCODERS:
         nearest = difflib.get_close_matches(name, ENCODERS, n=1)
@@ -42,6 +46,10 @@ def build_encoder(
     for argument, value in counts.items():
         if value < 1:
             raise ValueError(f"encoder {name}: {argument} must be at least 1, got {value}")
+    if name in _RESNETS:
+        if feature_dim is not None:
+            raise ValueError(f"encoder {name} has as many features as channels: leave feature_dim out, or set width")
+        return _RESNETS[name](in_channels, image_size, width)
     if feature_dim is None:
-        return ENCODERS[name](in_channels, image_size, width=width)
-    return ENCODERS[name](in_channels, image_size, feature_dim, width)
+        return _HEADED[name](in_channels, image_size, width=width)
+    return _HEADED[name](in_channels, image_size, feature_dim, width)

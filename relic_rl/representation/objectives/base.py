@@ -59,12 +59,20 @@ class Objective(nn.Module, ABC):
     def update_target(self, encoder: Encoder) -> None:
         """Move the target, if there is one, towards the online networks; after each optimiser step."""
 
-    def check(self, views: Sequence[Tensor], groups: Tensor | None, *, most: int = 2) -> None:
-        """Refuse what `forward` cannot take; `most` is the largest number of views."""
+    def check(self, views: Sequence[Tensor], groups: Tensor | None, *, most: int = 2, one_size: bool = True) -> None:
+        """Refuse what `forward` cannot take.
+
+        Args:
+            views: see `forward`.
+            groups: see `forward`.
+            most: the largest number of views.
+            one_size: whether all views must have the same height and width.
+        """
         if not 2 <= len(views) <= most:
             expected = "two views" if most == 2 else "at least two views"
             raise ValueError(f"{type(self).__name__} needs {expected}, got {len(views)}")
-        if any(view.shape != views[0].shape or view.dtype != views[0].dtype for view in views):
+        fixed = 4 if one_size else 2
+        if any(view.shape[:fixed] != views[0].shape[:fixed] or view.dtype != views[0].dtype for view in views):
             shapes = ", ".join(str(list(view.shape)) for view in views)
             raise ValueError(f"views must have one shape and type, got {shapes}")
         if groups is None:

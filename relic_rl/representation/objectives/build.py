@@ -18,7 +18,7 @@ OBJECTIVES = ("none", "augment", "relic", "infonce", "simclr", "byol", "curl", "
 """`none` and `augment` have no auxiliary loss; `augment` changes what the RL loss sees, in the agent."""
 
 _TEMPERATURE = ("temperature", "learnable_temperature")
-_CONTRAST = (*_TEMPERATURE, "normalize", "block_size", "target", "target_decay")
+_CONTRAST = (*_TEMPERATURE, "normalize", "block_size", "target_views", "target", "target_decay")
 OBJECTIVE_OPTIONS: dict[str, tuple[str, ...]] = {
     "none": (),
     "augment": (),
@@ -47,6 +47,7 @@ def build_objective(
     penalty_stop_gradient: StopGradient | None = None,
     normalize: bool | None = None,
     block_size: int | None = None,
+    target_views: int | None = None,
     target: Literal["ema", "online"] | None = None,
     target_decay: float | None = None,
 ) -> Objective | None:
@@ -69,6 +70,7 @@ def build_objective(
         penalty_stop_gradient: which argument of the divergence is held fixed; None for neither.
         normalize: L2-normalise outputs, True by default.
         block_size: anchor rows at a time; None for the dense form.
+        target_views: how many of the views are targets too; None for all.
         target: "ema", the default, or "online" (h = f).
         target_decay: fraction of the old average kept at each update, 0.99 by default; not with target
             "online".
@@ -91,6 +93,7 @@ def build_objective(
         "penalty_stop_gradient": penalty_stop_gradient,
         "normalize": normalize,
         "block_size": block_size,
+        "target_views": target_views,
         "target": target,
         "target_decay": target_decay,
     }

@@ -2,6 +2,8 @@
 
 Source: Mitrovic et al., ICLR 2021 (arXiv 2010.07922).
 
+Small views: Tomasev et al., 2022, ReLICv2 (arXiv 2201.05119), section 3: they are anchors only.
+
 Departures: the averaged target is a copy of encoder AND critic; means instead of sums (see
 `relic_rl.losses.relic`).
 """
@@ -40,6 +42,8 @@ class RelicObjective(Objective):
         normalize: whether the critic's outputs are L2-normalised.
         block_size: anchor rows at a time, for batches whose logits do not fit in memory; None for the dense
             form.
+        target_views: W, how many of the views, the first ones, are targets too; the others, of another size
+            as it may be, go through the online networks only. None for all.
 
     Raises:
         ValueError: a value outside its range, or an unknown divergence.
@@ -60,6 +64,7 @@ class RelicObjective(Objective):
         penalty_stop_gradient: StopGradient | None = None,
         normalize: bool = True,
         block_size: int | None = None,
+        target_views: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= alpha < float("inf"):
@@ -76,13 +81,21 @@ class RelicObjective(Objective):
         self.penalty_stop_gradient = penalty_stop_gradient
         self.normalize = normalize
         self.block_size = block_size
+        if target_views is not None and target_views < 2:
+            raise ValueError(f"target_views is {target_views}: two views at least must be targets of each other")
+        self.target_views = target_views
 
     def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
         """(R2) over V >= 2 views; see `Objective.forward`."""
-        self.check(views, groups, most=len(views))
-        images = torch.cat(list(views))
-        online = self.critic(encoder(images)).chunk(len(views))
-        target = online if self.target is None else self.target(images).chunk(len(views))
+        self.check(views, groups, most=len(views), one_size=False)
+        large = len(views) if self.target_views is None else min(self.target_views, len(views))
+        online: list[Tensor] = []
+        for same in _by_size(views):
+            online += self.critic(encoder(torch.cat(same))).chunk(len(same))
+        if self.target is None:
+            target = online[:large]
+        else:
+            target = list(self.target(torch.cat(list(views[:large]))).chunk(large))
         out = relic_loss(
             online,
             gather_views(target),
@@ -104,3 +117,14 @@ class RelicObjective(Objective):
         """One step of the average; nothing where h = f."""
         if self.target is not None:
             self.target.update(encoder, self.critic)
+
+
+def _by_size(views: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Neighbouring views of one height and width together, so that each size is one pass of the encoder."""
+    runs: list[list[Tensor]] = []
+    for view in views:
+        if runs and runs[-1][0].shape == view.shape:
+            runs[-1].append(view)
+        else:
+            runs.append([view])
+    return runs

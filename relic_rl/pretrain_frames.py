@@ -1,0 +1,150 @@
+"""Collects the frames of Atari games that ``relic_rl.pretrain --data atari`` trains on, or recalls them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from envs.atari_games import atari_id
+from envs.ids import parse_env_id
+from envs.make import make_vector_env, validate_env_id
+from relic_rl import train_build
+from relic_rl.images.atari_frames import (
+    GameFrames,
+    Policy,
+    collect_frames,
+    label_frames,
+    parse_games,
+    random_policy,
+)
+from relic_rl.images.cache import cache_folder
+from relic_rl.images.labelled import LabelledImages
+from relic_rl.images.store import stored_or_made
+from relic_rl.pretrain_options import PretrainConfig
+from relic_rl.runtime.checkpoint import list_checkpoints, load_latest
+from relic_rl.runtime.config import parse_config
+from relic_rl.runtime.seeding import Streams
+from relic_rl.train_options import TrainConfig
+
+NUM_ENVS = 16
+Split = Literal["train", "test"]
+
+
+def atari_splits(
+    config: PretrainConfig, device: torch.device, note: Callable[[str], None]
+) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test frames of the games.
+
+    Args:
+        config: the options.
+        device: where trained policies compute.
+        note: told what is being collected.
+
+    Raises:
+        ValueError: an unknown game, an engine that is missing, or a policy that cannot be used.
+    """
+    games = parse_games(config.games)
+    policies = trained_runs(config.policies, games)
+    for game in games:
+        validate_env_id(atari_id(game), config.engine, config.protocol)
+
+    def split(name: Split, count: int) -> LabelledImages:
+        share = -(-count // len(games))
+        about = {
+            "version": 1,
+            "games": games,
+            "policies": {game: _fingerprint(run) for game, run in policies.items()},
+            "protocol": config.protocol,
+            "engine": config.engine,
+            "frames_per_game": share,
+            "seed": config.data_seed,
+            "split": name,
+        }
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+        def make() -> LabelledImages:
+            note(f"collecting {share:,} {name} frames of each of {', '.join(games)}")
+            parts = [_play(config, game, name, share, policies.get(game), device) for game in games]
+            return label_frames(parts, Streams(config.data_seed).numpy(f"{name} order"))
+
+        return stored_or_made(cache_folder() / "frames" / key, make)
+
+    return split("train", config.num_images), split("test", config.num_test_images)
+
+
+def trained_runs(runs: tuple[str, ...], games: list[str]) -> dict[str, Path]:
+    """Which run's agent plays which game.
+
+    Raises:
+        ValueError: no run of `train` on one of the games, or two for one game.
+    """
+    found: dict[str, Path] = {}
+    for run in map(Path, runs):
+        if not (run / "config.yaml").is_file() or not list_checkpoints(run / "checkpoints"):
+            raise ValueError(f"--policies {run}: no run directory of train with checkpoints")
+        env = parse_env_id(_options(run).env)
+        if env.kind != "atari" or env.name not in games or env.name in found:
+            raise ValueError(f"--policies {run}: it plays {env.canonical}, which is not one of --games, or twice")
+        found[env.name] = run
+    return found
+
+
+def _play(
+    config: PretrainConfig, game: str, split: Split, count: int, run: Path | None, device: torch.device
+) -> GameFrames:
+    """Frames of one game, in episodes of this split alone."""
+    streams = Streams(config.data_seed)
+    name = f"{split} {game}"
+    options = None if run is None else _options(run)
+    env = make_vector_env(
+        atari_id(game),
+        NUM_ENVS if options is None else options.num_envs,
+        engine=config.engine,
+        protocol=config.protocol,
+        seed=streams.seed_sequence(f"{name} env"),
+        num_threads=torch.get_num_threads(),
+    )
+    try:
+        if run is None or options is None:
+            policy = random_policy(env.num_actions, streams.seed_sequence(f"{name} actions"))
+        else:
+            policy = _trained_policy(run, options, streams, name, device)
+        return collect_frames(game, env, policy, count)
+    finally:
+        env.close()
+
+
+def _options(run: Path) -> TrainConfig:
+    return parse_config(TrainConfig, ["--config", str(run / "config.yaml")], kind="train")
+
+
+def _trained_policy(run: Path, options: TrainConfig, streams: Streams, name: str, device: torch.device) -> Policy:
+    """The agent of a run as it was last saved, acting as in its evaluation."""
+    # Nothing of what made it is needed but its networks: no weights to start from, and a replay, if any, that is
+    # small and not the run's own.
+    options = dataclasses.replace(
+        options, encoder_weights=None, replay_capacity=20_000, replay_on_disk=False, replay_compressed_gib=None
+    )
+    env = train_build.build_env(options, "train_env", options.num_envs, streams, torch.get_num_threads())
+    try:
+        networks = train_build.build_networks(options, env, streams, device)
+        agent = train_build.build_agent(options, env, networks, streams, device, None, run, resumed=False)
+        loaded = load_latest(run / "checkpoints")
+        assert loaded is not None
+        agent.load_state_dict(loaded.state["agent"])
+        return agent.policy(streams.torch(f"{name} actions", device), options.num_envs)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"--policies {run}: its checkpoint does not fit its config.yaml") from error
+    finally:
+        env.close()
+
+
+def _fingerprint(run: Path) -> str:
+    newest = list_checkpoints(run / "checkpoints")[0]
+    return hashlib.sha256(newest.read_bytes()).hexdigest()

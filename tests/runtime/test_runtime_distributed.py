@@ -1,0 +1,130 @@
+"""Several processes: who is who, what they agree on, gradients as one process would have them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from relic_rl.runtime import distributed
+from relic_rl.runtime.distributed import Processes, launched_processes, local_device
+from relic_rl.runtime.errors import BadInput, RunFailed
+
+WORLD = 2
+
+
+def network() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2)
+
+
+def rows() -> torch.Tensor:
+    return torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+
+
+def worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
+    net = network()
+    if rank == 1:
+        with torch.no_grad():
+            net.weight.add_(1)
+    differs = distributed.differ_across_processes([net])
+    model = distributed.parallel(net, torch.device("cpu"))
+    same = distributed.differ_across_processes([net])
+    own = rows()[4 * rank : 4 * rank + 4]
+    for i, part in enumerate(own.chunk(2)):
+        with distributed.accumulate(model, last=i == 1):
+            (model(part).square().mean() / 2).backward()
+    results = {
+        "differs": (differs, same),
+        "gradient": net.weight.grad,
+        "largest": distributed.largest([10 + rank, 5 - rank]),
+        "mean": distributed.mean_over_processes(torch.tensor([1.0, 3.0]) * (rank + 1)),
+        "writer": distributed.from_writer({"rank": rank}),
+        "all": distributed.gather_to_all(f"rank {rank}"),
+    }
+    torch.save(results, f"{folder}/{rank}.pt")
+    if rank == 1:  # goes away without a word
+        dist.destroy_process_group()
+        return
+
+    def wait_for_the_other() -> None:
+        with distributed.failures_of_others():
+            for _ in range(3):
+                distributed.largest([1])
+
+    with pytest.raises(RunFailed, match="another process is gone"):
+        wait_for_the_other()
+    (Path(folder) / "told").touch()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distributed")
+    mp.spawn(worker, args=(str(folder),), nprocs=WORLD)
+    assert (folder / "told").exists()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+def test_gradients_are_those_of_one_process(results):
+    net = network()
+    net(rows()).square().mean().backward()
+    for found in results:
+        torch.testing.assert_close(found["gradient"], net.weight.grad)
+
+
+def test_what_processes_agree_on(results):
+    for found in results:
+        assert found["differs"] == (True, False)  # all start from the writer's weights
+        assert found["largest"] == [11, 5]
+        assert found["mean"].tolist() == [1.5, 4.5]
+        assert found["writer"] == {"rank": 0}
+        assert found["all"] == ["rank 0", "rank 1"]
+
+
+def test_one_process_agrees_with_itself():
+    net = network()
+    assert distributed.parallel(net, torch.device("cpu")) is net
+    assert distributed.largest([3, 1]) == [3, 1]
+    assert distributed.from_writer("a") == "a"
+    assert distributed.gather_to_all(1) == [1]
+    assert not distributed.differ_across_processes([net])
+    values = torch.ones(2)
+    assert distributed.mean_over_processes(values) is values
+    with distributed.accumulate(net, last=False), distributed.process_group(Processes(), torch.device("cpu")):
+        pass
+
+
+def test_who_is_who(monkeypatch: pytest.MonkeyPatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched_processes() == Processes(0, 1, 0)
+    assert launched_processes().is_writer
+    for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert launched_processes() == Processes(5, 8, 1)
+    assert not launched_processes().is_writer
+    for rank in ("8", "x"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(BadInput, match="torchrun"):
+            launched_processes()
+
+
+def test_each_process_takes_its_device(monkeypatch: pytest.MonkeyPatch):
+    several = Processes(3, 4, 1)
+    assert local_device("cuda:2", Processes()) == "cuda:2"
+    assert local_device("cpu", several) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert local_device("auto", several) == "cuda:1"
+    with pytest.raises(BadInput, match="give auto"):
+        local_device("cuda:2", several)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert local_device("auto", several) == "auto"
+
+
+def test_other_errors_pass_through():
+    with pytest.raises(RuntimeError, match="shapes"), distributed.failures_of_others():
+        raise RuntimeError("shapes do not match")
