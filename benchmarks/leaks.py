@@ -3,8 +3,8 @@
     python benchmarks/leaks.py [--steps 200000] [--agent ppo] [--env relic/Catch-v0]
 
 Prints resident memory, threads and open file handles while the run is under way (Linux), after a first part in which
-libraries settle. Checkpoints every second and rows of metrics go on as in any run. What is left of a slope in memory
-is told per thousand agent steps.
+libraries settle. Checkpoints every second and rows of metrics go on as in any run. The allocator keeps settling for a
+while: a leak is a slope in memory that stays from quarter to quarter.
 """
 
 from __future__ import annotations
@@ -70,20 +70,21 @@ def main() -> None:
             if sample is not None and args.steps // 4 <= sample.step < args.steps:  # settled, and not yet at its end
                 samples.append(sample)
             time.sleep(0.2)
-        if process.returncode != 0 or len(samples) < 2:
+        if process.returncode != 0 or len(samples) < 4:
             raise SystemExit(
                 f"the run ended with {process.returncode} and was seen {len(samples)} times: give more steps"
             )
         updates = int(list(csv.DictReader((run / "progress.csv").open()))[-1]["updates"])
-        half = len(samples) // 2
-        # Compared are the least values of two halves: what comes and goes (a checkpoint being written) is no leak.
-        before, after = (min(s.memory for s in part) for part in (samples[:half], samples[half:]))
-        distance = samples[half + (len(samples) - half) // 2].step - samples[half // 2].step
-        slope = (after - before) / max(distance, 1) * 1_000
+        # The least value of each quarter: what comes and goes (a checkpoint being written) is no leak.
+        quarters = [samples[i * len(samples) // 4 : (i + 1) * len(samples) // 4] for i in range(4)]
+        memory = [min(sample.memory for sample in quarter) for quarter in quarters]
+        distance = quarters[3][0].step - quarters[2][0].step
+        slope = (memory[3] - memory[2]) / max(distance, 1) * 1_000
         most_threads, most_files = max(s.threads for s in samples), max(s.files for s in samples)
         print(
             f"{args.agent} on {args.env}, agent steps {samples[0].step:,} to {samples[-1].step:,}, {updates:,} updates:"
-            f" memory {before / 1024:.1f} MiB, later {after / 1024:.1f} MiB ({slope:+.2f} KiB per 1,000 steps);"
+            f" memory {', '.join(f'{m / 1024:.1f}' for m in memory)} MiB in four quarters (at last {slope:+.2f} KiB per"
+            f" 1,000 steps);"
             f" threads {samples[0].threads}, later {samples[-1].threads} (at most {most_threads});"
             f" open files {samples[0].files}, later {samples[-1].files} (at most {most_files})"
         )
