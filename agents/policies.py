@@ -13,8 +13,13 @@ from envs.types import EnvStep
 
 
 def sample_categorical(log_probs: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one index per row from log-probabilities [B, A]; int64 [B]."""
-    return torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(1)
+    """Draw one index per row from log-probabilities [B, A]; int64 [B].
+
+    From a row that is not finite any index is drawn: the loss will not be finite either, and is dealt with there.
+    """
+    probs = log_probs.exp()
+    probs = torch.where(probs.isfinite().all(-1, keepdim=True), probs, 1.0)
+    return torch.multinomial(probs, 1, generator=generator).squeeze(1)
 
 
 def sampling_policy(

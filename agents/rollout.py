@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from agents.replay.memory import available_memory
 from agents.returns import generalized_advantages
 from envs.types import EnvStep
 
@@ -35,6 +37,10 @@ class Rollout:
         num_envs: N.
         observation_shape: (C, H, W) of the uint8 observations.
         device: where the storage lives.
+
+    Raises:
+        ValueError: the machine's memory does not hold the observations. (The operating system would promise it all
+            the same, and kill the process once it is used.)
     """
 
     def __init__(
@@ -43,6 +49,13 @@ class Rollout:
         self.num_steps = num_steps
         self.num_envs = num_envs
         shape = (num_steps, num_envs)
+        needed = math.prod((*shape, *observation_shape))
+        free = available_memory() if device.type == "cpu" else None
+        if free is not None and needed > free:
+            raise ValueError(
+                f"a rollout of {num_envs} environments x {num_steps} steps needs {needed / 2**30:.1f} GiB of memory, "
+                f"{free / 2**30:.1f} GiB are left: lower --num-envs or --num-steps"
+            )
         self.observation = torch.zeros((*shape, *observation_shape), dtype=torch.uint8, device=device)
         self.action = torch.zeros(shape, dtype=torch.int64, device=device)
         self.log_prob = torch.zeros(shape, device=device)

@@ -62,10 +62,9 @@ def rescued(run: Run) -> Iterator[None]:
             run.save(games=run.agent.at_boundary)
         raise
     except NotFinite as error:
-        path = run.directory.path / DUMP
         where = {"agent_steps": run.agent.steps, "updates": run.agent.updates}
-        write_json(path, where | error.seen)
-        raise RunFailed(f"{error}; what was seen: {path}") from error
+        write_json(run.directory.path / DUMP, where | error.seen)
+        raise RunFailed(f"{error}; what was seen is in {DUMP}") from error
 
 
 def end_hung_run(run: Run, message: str) -> None:

@@ -59,9 +59,8 @@ class Run:
             try:
                 seconds = self._load(loaded.state)
             except Exception as error:  # whatever a state of another make does to those who take it
-                raise BadInput(
-                    f"checkpoint {loaded.path} does not fit these options: resume with those it was made with"
-                ) from error
+                reason = f"{type(error).__name__}: {error}"[:100]
+                raise BadInput(f"checkpoint {loaded.path} does not fit these options ({reason})") from error
         self.log = MetricLogger(directory.path, frame_skip=env.frame_skip, step=agent.steps, seconds=seconds)
         self.progress = Progress(config.total_steps, frame_skip=env.frame_skip, every=config.log_every)
 

@@ -25,7 +25,8 @@ from torch import Tensor
 from relic_rl.runtime.errors import BadInput
 from relic_rl.runtime.files import write_atomically
 
-MAGIC = b"RELIC-RL checkpoint 1\n"
+_FAMILY = b"RELIC-RL checkpoint "
+MAGIC = _FAMILY + b"1\n"  # the number is the format's
 _HEADER = len(MAGIC) + 8 + 32
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 BEST = "best.ckpt"
@@ -106,6 +107,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             payload = file.read()
     except OSError as error:
         raise CheckpointError(f"checkpoint {path}: {error.strerror}") from error
+    if header.startswith(_FAMILY) and not header.startswith(MAGIC):
+        raise CheckpointError(f"checkpoint {path} is of another version of relic_rl, or damaged")
     if not header.startswith(MAGIC):
         raise CheckpointError(f"{path} is damaged or not a checkpoint of relic_rl")
     if len(header) < _HEADER or len(payload) != int.from_bytes(header[len(MAGIC) : len(MAGIC) + 8], "big"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import reprlib
 import sys
 import types
 import typing
@@ -24,6 +26,9 @@ from relic_rl.runtime.errors import BadInput, join_problems
 
 C = TypeVar("C")
 Values = dict[str, Any]
+_LARGEST_INTEGER, _LARGEST_FLOAT = 2**63 - 1, 1e30  # beyond, torch and numpy raise whatever they like
+_REPR = reprlib.Repr()  # bounded: a few aliases in YAML make a value whose whole text no memory holds
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 2, 80, 80, 80
 
 
 def option(
@@ -215,7 +220,9 @@ def _range_problems(cls: type, values: Values, label: Callable[[str], str]) -> l
     for field in _fields(cls):
         value = values.get(field.name)
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and not isinstance(number, bool):
+            if isinstance(number, str) and re.search("[\0\ud800-\udfff]", number):
+                problems.append(f"{label(field.name)} holds bytes that are no text: give UTF-8 without NUL")
+            elif isinstance(number, int | float) and not isinstance(number, bool):
                 wanted = _wanted(number, field.metadata)
                 problems += [f"{label(field.name)} is {_short(number)}: give {wanted}"] if wanted else []
     return problems
@@ -224,6 +231,9 @@ def _range_problems(cls: type, values: Values, label: Callable[[str], str]) -> l
 def _wanted(number: float, limits: Mapping[str, Any]) -> str:
     """What is allowed instead of ``number``; nothing if it is allowed itself."""
     above, least, most = limits["above"], limits["min"], limits["max"]
+    largest = _LARGEST_INTEGER if isinstance(number, int) else _LARGEST_FLOAT
+    if most is None and largest < number < math.inf:
+        most = largest
     sound = (
         math.isfinite(number)
         and (above is None or number > above)
@@ -257,5 +267,5 @@ def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _REPR.repr(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -12,6 +12,7 @@ import yaml
 from relic_rl.runtime.errors import BadInput
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_MAX_BYTES = 1 << 16  # the parser is slow, and /dev/zero has no end
 
 
 def preset_folder(kind: str) -> Path:
@@ -51,13 +52,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; a file of nothing but comments is an empty one.
 
     Raises:
-        BadInput: unreadable, not YAML, not a mapping, or a key is given twice (YAML keeps the last without a
+        BadInput: unreadable, too large, not YAML, not a mapping, or a key is given twice (YAML keeps the last without a
             word).
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise BadInput(f"{path} is no file of options: it has more than {_MAX_BYTES // 1024} KiB")
+        text = data.decode()
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
+    except BadInput:
+        raise
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:

@@ -13,9 +13,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-MAX_LINE = 399  # bytes of a line on stderr, its newline left out
+MAX_LINE = 398  # bytes of a line on stderr, its newline left out
 PREFIX = "error: "
-_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED", "Storage size calculation")
+_NO_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "_ALLOC_FAILED",
+    "size calculation overflow",
+    "multiplication overflow",
+)
 """What torch says where it raises a plain RuntimeError for want of memory, or for a size beyond any."""
 
 
@@ -55,10 +62,16 @@ def join_problems(problems: Iterable[str], limit: int = MAX_LINE - len(PREFIX)) 
 
 
 def fit_line(text: str, limit: int = MAX_LINE) -> str:
-    """``text`` on one line, unprintable characters escaped, cut to ``limit`` bytes (UTF-8)."""
-    text = " ".join(text.split())
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """``text`` on one line, unprintable characters escaped, cut to ``limit`` bytes (UTF-8).
+
+    Where it does not fit, very long words (a path, what somebody typed) give way first: they hide what is said
+    about them.
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
     encoded = text.encode(errors="backslashreplace")
+    if len(encoded) > limit:
+        short = (word if len(word) <= 100 else f"{word[:48]}...{word[-48:]}" for word in text.split())
+        encoded = " ".join(short).encode(errors="backslashreplace")
     if len(encoded) <= limit:
         return encoded.decode()
     return encoded[: limit - 3].decode(errors="ignore") + "..."

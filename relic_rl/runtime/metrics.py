@@ -56,7 +56,7 @@ class MetricLogger:
         self._last_seconds = seconds
         self._sums: dict[str, tuple[float, int]] = {}
         before = read_progress(self.path) if self.path.exists() else None
-        rows = [row for row in before or [] if row["step"] <= step]
+        rows = [row for row in before or [] if row.get("step", math.inf) <= step]
         self._columns = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
         self._rewrite(rows)
         self._events = EventFile(run_dir, purge_step=None if before is None else step + 1)
@@ -99,7 +99,7 @@ class MetricLogger:
             The row; None if the step has one already.
 
         Raises:
-            OSError: disk full or unwritable.
+            OSError: disk full or unwritable, or somebody deleted the file.
         """
         if step <= self._last_step:
             return None
@@ -116,7 +116,8 @@ class MetricLogger:
         if new := [name for name in row if name not in self._columns]:
             self._columns += new
             self._rewrite(read_progress(self.path))
-        with self.path.open("a", encoding="utf-8", newline="") as file:
+        with self.path.open("r+", encoding="utf-8", newline="") as file:  # not "a": a deleted file must be noticed
+            file.seek(0, io.SEEK_END)
             file.write(_csv([[_cell(row.get(name, math.nan)) for name in self._columns]]))
         self._events.add_scalars(step, {name: value for name, value in row.items() if name != "step"})
         self._last_step, self._last_seconds = step, seconds
@@ -133,14 +134,17 @@ class MetricLogger:
 
 
 def read_progress(path: Path) -> list[Row]:
-    """The rows of a ``progress.csv``; a half-written last line (a killed run) is left out.
+    """The rows of a ``progress.csv``; a half-written last line (a killed run) and whatever else is no row are left out.
 
     Raises:
         OSError: unreadable.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         text = file.read()
-    lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    try:
+        lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    except csv.Error:
+        return []
     rows = []
     for cells in lines[1:]:
         with contextlib.suppress(ValueError):

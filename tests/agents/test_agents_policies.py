@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from ppo_fakes import ScriptedEnv, make_network
 
-from agents.policies import sampling_policy
+from agents.policies import sample_categorical, sampling_policy
 
 
 def test_actions_follow_the_policy():
@@ -32,3 +32,10 @@ def test_the_stream_is_its_own():
         assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
+
+
+def test_a_row_that_is_not_finite_draws_any_action_and_disturbs_no_other():
+    log_probs = torch.tensor([[0.0, -torch.inf, -torch.inf], [torch.nan] * 3, [torch.inf, 0.0, torch.nan]])
+    drawn = torch.stack([sample_categorical(log_probs, torch.Generator().manual_seed(i)) for i in range(50)])
+    assert (drawn[:, 0] == 0).all()
+    assert set(drawn[:, 1:].flatten().tolist()) == {0, 1, 2}

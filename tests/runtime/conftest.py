@@ -2,39 +2,22 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 
-def _mount(path: Path, options: str) -> bool:
-    path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
-
-
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmpfs: Callable[[str], Path]) -> Path:
     """A file system of 256 KiB."""
-    path = tmp_path / "small"
-    if not _mount(path, "size=256k"):
-        pytest.skip("may not mount")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    return tmpfs("size=256k")
 
 
 @pytest.fixture
-def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+def read_only_disk(tmpfs: Callable[[str], Path]) -> Path:
     """A file system that cannot be written."""
-    path = tmp_path / "read-only"
-    if not _mount(path, "ro"):
-        pytest.skip("may not mount")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    return tmpfs("ro")
 
 
 class Script:

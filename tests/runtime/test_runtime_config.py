@@ -1,6 +1,7 @@
 """Options from defaults, files and the command line."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,13 @@ def test_numbers_out_of_range(bad: str) -> None:
     assert complaint("--learning-rate", bad) == f"--learning-rate is {float(bad)}: give a number above 0"
 
 
+@pytest.mark.parametrize("bad", ["a\0b", "a\udcffb"])
+def test_text_that_no_file_can_hold(bad: str, tmp_path: Path) -> None:
+    assert "--weights holds bytes that are no text" in complaint("--weights", bad)
+    file = write(tmp_path / "a.yaml", f"weights: {json.dumps(bad)}")
+    assert "weights holds bytes" in complaint("--config", file)
+
+
 def test_range_edges() -> None:
     assert parse("--decay", "0").decay == 0
     assert parse("--decay", "1").decay == 1
@@ -101,6 +109,8 @@ def test_range_edges() -> None:
     assert "--sizes is 0" in complaint("--sizes", "3", "0")
     assert "--limit is inf" in complaint("--limit", "inf")
     assert "--limit is -1.0" in complaint("--limit", "-1")
+    assert "at most 1e+30" in complaint("--limit", "1e31")
+    assert f"at most {2**63 - 1}" in complaint("--num-steps", str(2**63))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +277,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(b"\xff\xfe\x00env: a")
     assert "is not YAML" in complaint("--config", str(path))
-    path.write_text("[" * 100_000)
+    path.write_text("[" * 60_000)
     assert "is not YAML" in complaint("--config", str(path))
 
 
@@ -291,7 +301,7 @@ def test_a_file_for_one_agent_serves_another(tmp_path: Path) -> None:
     [
         Sample(),
         Sample(agent="r2d2", objective="none", env="null", weights="1e-3", learning_rate=1e-12, sizes=()),
-        Sample(target="online", env="a: b # é\n\tc", limit=1e300, layers=1, anneal=False),
+        Sample(target="online", env="a: b # é\n\tc", limit=1e30, layers=1, anneal=False),
     ],
 )
 def test_what_is_written_reads_the_same(tmp_path: Path, config: Sample) -> None:

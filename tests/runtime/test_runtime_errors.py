@@ -104,6 +104,12 @@ def test_fit_line_escapes_what_a_terminal_would_obey() -> None:
     assert fit_line("a\x1b[31mb\r\n\tc \udcff") == "a\\x1b[31mb c \\udcff"
 
 
+def test_fit_line_shortens_what_is_long_rather_than_what_is_said() -> None:
+    line = fit_line(f"--run-dir {'a' * 300}/{'b' * 300}: File name too long")
+    assert line == f"--run-dir {'a' * 48}...{'b' * 47}: File name too long"
+    assert fit_line(f"{'a' * 300}: fits") == f"{'a' * 300}: fits"
+
+
 BUG = "from relic_rl.runtime.errors import run_door\nimport sys\nsys.exit(run_door(lambda: 1 // 0))"
 HEAD = """
 import sys

@@ -143,6 +143,23 @@ def test_rows_of_another_length_are_left_out(tmp_path: Path, clock: Clock) -> No
     ]
 
 
+@pytest.mark.parametrize("content", [b"\xff\x00\n\xfe,\n", b"a,b\n1,2\n", b"\n\n", b'a,"\n' + b"x" * 200_000 + b"\n"])
+def test_a_table_of_something_else_is_begun_anew(content: bytes, tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "progress.csv").write_bytes(content)
+    logger = MetricLogger(tmp_path, clock=clock, step=5)
+    write(logger, 10)
+    logger.close()
+    assert [row["step"] for row in read_progress(tmp_path / "progress.csv")] == [10]
+
+
+def test_a_table_deleted_under_way_is_noticed(tmp_path: Path, clock: Clock) -> None:
+    logger = MetricLogger(tmp_path, clock=clock)
+    (tmp_path / "progress.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"progress\.csv"):
+        write(logger, 10)
+    logger.close()
+
+
 def scalars(run_dir: Path, tag: str) -> list[Any]:
     events = EventAccumulator(str(run_dir))
     events.Reload()
