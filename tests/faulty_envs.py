@@ -1,6 +1,9 @@
 """Environments that fail, for ``--env faulty_envs:NAME``."""
 
 import ctypes
+import os
+import signal
+import time
 
 import gymnasium
 import numpy as np
@@ -13,8 +16,8 @@ class Faulty(gymnasium.Env):
     """Random images, games of 20 steps; ``fault`` comes at step 300 of each copy.
 
     Args:
-        fault: raise = a worker's exception; hang = a call into C that does not return; slow = steps of 0.2 s from
-            there on; nan = rewards that are not numbers.
+        fault: raise = a worker's exception; hang = a call into C that does not return; nan = rewards that are not
+            numbers; sigint, sigterm = the process gets that signal, and every step from there on takes 0.1 s.
     """
 
     observation_space = Box(0, 255, (36, 36, 1), np.uint8)
@@ -38,8 +41,10 @@ class Faulty(gymnasium.Env):
                 raise RuntimeError("worker 7 died:\nsegmentation fault")
             if self.fault == "hang":
                 ctypes.CDLL(None).sleep(600)
-            if self.fault == "slow":
-                ctypes.CDLL(None).usleep(200_000)
+            if self.fault.startswith("sig"):
+                if self.total == LIMIT:
+                    os.kill(os.getpid(), getattr(signal, self.fault.upper()))
+                time.sleep(0.1)
             if self.fault == "nan":
                 reward = float("nan")
         return self._image(), reward, self.count >= 20, False, {}
@@ -48,5 +53,5 @@ class Faulty(gymnasium.Env):
         return self.np_random.integers(0, 256, (36, 36, 1), dtype=np.uint8)
 
 
-for fault in ("raise", "hang", "slow", "nan"):
+for fault in ("raise", "hang", "nan", "sigint", "sigterm"):
     gymnasium.register(f"{fault.title()}-v0", Faulty, kwargs={"fault": fault})
