@@ -352,20 +352,12 @@ def test_what_cannot_fit_is_refused_before_anything_is_made(tmp_path: Path, erro
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-@pytest.mark.parametrize("agent", AGENTS)
-def test_runs_leave_no_thread_and_no_open_file(agent: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("agent", "env", "games"), [("ppo", "ALE/Pong-v5", "0"), ("r2d2", "relic/Catch-v0", "2")])
+def test_runs_leave_no_thread_and_no_open_file(agent: str, env: str, games: str, tmp_path: Path) -> None:
     found = []
     for run in range(3):
-        options = [
-            *AGENTS[agent],
-            "--total-steps",
-            "200",
-            "--eval-episodes",
-            "2",
-            "--run-dir",
-            str(tmp_path / str(run)),
-        ]
-        assert main(["--env", "ALE/Pong-v5" if agent == "ppo" else "relic/Catch-v0", *options]) == 0
+        options = [*AGENTS[agent], "--env", env, "--total-steps", "200", "--eval-episodes", games]
+        assert main([*options, "--run-dir", str(tmp_path / str(run))]) == 0
         gc.collect()
         wait_for(lambda: not any("watchdog" in thread.name for thread in threading.enumerate()))
         found.append((len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))))
