@@ -2,38 +2,51 @@
 
     python benchmarks/overlap.py [--updates 16] [--turns 6] [OPTIONS OF relic_rl.train ...]
 
-Both train in one process, in turns of so many updates with the acting between them; medians over the turns, the first
-left out. On a CPU both halves want the same cores; on a GPU the emulators run on the host while it learns.
+Each trains in a process of its own, in turns of so many updates with the acting between them, while the other waits;
+medians over the turns, the first left out. On a CPU both halves want the same cores; on a GPU the emulators run on the
+host while it learns.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 
-import torch
+from ppo import Worker
 from trainer import Trainer, options
+
+
+def serve(overlap: str, updates: int, others: list[str]) -> None:
+    """What a worker does."""
+    trainer = Trainer(options("--agent", "r2d2", "--objective", "none", "--overlap", overlap, *others))
+    for _ in sys.stdin:
+        seconds, steps = trainer.iterate(updates)
+        _ = trainer.agent.encoder  # waits for the round under way, which must not run into the other one's turn
+        print(seconds, steps, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=16)
     parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     args, others = parser.parse_known_args()
-    rates: dict[str, list[float]] = {"off": [], "on": []}
-    trainers = {
-        overlap: Trainer(options("--agent", "r2d2", "--objective", "none", "--overlap", overlap, *others))
-        for overlap in rates
-    }
+    if args.serve:
+        serve(args.serve, args.updates, others)
+        return
+    command = [sys.executable, __file__, "--updates", str(args.updates), *others, "--serve"]
+    workers = {overlap: Worker([*command, overlap]) for overlap in ("off", "on")}
+    rates: dict[str, list[float]] = {overlap: [] for overlap in workers}
     for turn in range(args.turns + 1):
-        for overlap, trainer in trainers.items():
-            seconds, steps = trainer.iterate(args.updates)
-            if turn:
-                rates[overlap].append(steps / seconds)
+        for overlap, worker in workers.items():
+            rate = worker.iterate()
+            if turn:  # the first one warms up
+                rates[overlap].append(rate)
+    for worker in workers.values():
+        worker.close()
     off, on = (statistics.median(rates[overlap]) for overlap in ("off", "on"))
-    device = trainers["on"].config.device
-    print(f"--overlap off {off:.0f}, on {on:.0f} agent steps/s, {on / off:.2f} times (device {device}, "
-          f"{torch.get_num_threads()} threads)")  # fmt: skip
+    print(f"--overlap off {off:.0f}, on {on:.0f} agent steps/s: {on / off:.2f} times")
 
 
 if __name__ == "__main__":
