@@ -23,6 +23,7 @@ from agents.replay import SequenceReplay, to_device
 from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
+from relic_rl.runtime.device_means import DeviceMeans
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
@@ -207,15 +208,12 @@ class PPO:
             rate *= max(0.0, 1.0 - (self.steps - len(happened)) / self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        totals: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
+        means = DeviceMeans()
         for _ in range(self.num_epochs):
             order = torch.randperm(len(happened), generator=self.generators["minibatch"])
             for index in happened[order.to(self.device)].tensor_split(self.num_minibatches):
-                for name, value in self._update(batch, index, happened).items():
-                    totals[name] = totals[name] + value if name in totals else value
-                    counts[name] = counts.get(name, 0) + 1
-        metrics = {name: (value / counts[name]).item() for name, value in totals.items()}
+                means.add(self._update(batch, index, happened))
+        metrics = means.take()
         value_error = (batch.return_ - batch.value)[happened]
         variance = batch.return_[happened].var()
         if variance > 0:

@@ -24,6 +24,7 @@ from agents.r2d2_learner import R2D2Learner
 from agents.replay import Observations, SequenceBatch, SequenceReplay, to_device
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
+from relic_rl.runtime.device_means import DeviceMeans
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
@@ -253,8 +254,7 @@ def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
 
 def _means(updates: Iterable[Learned]) -> dict[str, float]:
     """Mean of each metric over the updates that have it."""
-    values: dict[str, list[float]] = {}
+    means = DeviceMeans()
     for update in updates:
-        for name, value in update.metrics.items():
-            values.setdefault(name, []).append(value.item())
-    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+        means.add(update.metrics)
+    return means.take()
