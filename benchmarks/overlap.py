@@ -10,10 +10,9 @@ host while it learns.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 
-from ppo import Worker
+from ppo import Worker, take_turns
 from trainer import Trainer, options
 
 
@@ -37,15 +36,8 @@ def main() -> None:
         return
     command = [sys.executable, __file__, "--updates", str(args.updates), *others, "--serve"]
     workers = {overlap: Worker([*command, overlap]) for overlap in ("off", "on")}
-    rates: dict[str, list[float]] = {overlap: [] for overlap in workers}
-    for turn in range(args.turns + 1):
-        for overlap, worker in workers.items():
-            rate = worker.iterate()
-            if turn:  # the first one warms up
-                rates[overlap].append(rate)
-    for worker in workers.values():
-        worker.close()
-    off, on = (statistics.median(rates[overlap]) for overlap in ("off", "on"))
+    medians = take_turns(workers, args.turns)
+    off, on = medians["off"], medians["on"]
     print(f"--overlap off {off:.0f}, on {on:.0f} agent steps/s: {on / off:.2f} times")
 
 

@@ -51,6 +51,19 @@ class Worker:
         self._process.communicate(timeout=60)
 
 
+def take_turns(workers: dict[str, Worker], turns: int) -> dict[str, float]:
+    """Median agent steps per second of workers that train in turns; the first turn warms up, and they end."""
+    rates: dict[str, list[float]] = {name: [] for name in workers}
+    for turn in range(turns + 1):
+        for name, worker in workers.items():
+            rate = worker.iterate()
+            if turn:
+                rates[name].append(rate)
+    for worker in workers.values():
+        worker.close()
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
 def serve(game: str, objective: str) -> None:
     """What our workers do."""
     from trainer import Trainer, options  # noqa: PLC0415 (torch and the engine, in the worker only)
@@ -107,15 +120,7 @@ def main() -> None:
     if args.peer:
         commands["stable-baselines3"] = [args.peer, str(HERE / "peers" / "sb3_ppo.py"), args.game]
     workers = {name: Worker(command) for name, command in commands.items()}
-    rates: dict[str, list[float]] = {name: [] for name in workers}
-    for turn in range(args.turns + 1):
-        for name, worker in workers.items():
-            rate = worker.iterate()
-            if turn:  # the first one warms up
-                rates[name].append(rate)
-    for worker in workers.values():
-        worker.close()
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+    medians = take_turns(workers, args.turns)
     limit = bound(args.turns)
     print(f"{args.game}, 8 environments, {torch.get_num_threads()} threads")
     for name, rate in medians.items():
