@@ -15,13 +15,13 @@ from relic_rl.images.batches import BatchPlan, ImageSource
 from relic_rl.images.content_style import content_style_images
 from relic_rl.images.folder import FolderSource
 from relic_rl.images.memory import MemorySource
+from relic_rl.objective_options import objective_from_options, used_options
 from relic_rl.pretrain_learner import PretrainLearner
 from relic_rl.pretrain_options import ATARI, GENERATED, PretrainConfig
 from relic_rl.representation.batch_norm import synchronise_batch_norm
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder, ResNetEncoder, build_encoder
-from relic_rl.representation.objectives import Objective, build_objective
-from relic_rl.representation.objectives.build import OBJECTIVE_OPTIONS
+from relic_rl.representation.objectives import Objective
 from relic_rl.representation.view_recipes import (
     FIRST_VIEW,
     SECOND_VIEW,
@@ -151,21 +151,8 @@ def build_networks(config: PretrainConfig, in_channels: int, streams: Streams, d
     encoder = encoder.to(device)
     if config.channels_last:
         encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    used = OBJECTIVE_OPTIONS[config.objective]
-    options: dict[str, Any] = {name: getattr(config, name) for name in used if hasattr(config, name)}
-    if config.target == "online":
-        options.pop("target_decay", None)
-    if config.objective in ("relic", "infonce"):
-        options["target_views"] = LARGE_VIEWS
-    objective = build_objective(
-        config.objective,
-        encoder,
-        projection_dim=config.projection_dim,
-        hidden_dim=config.hidden_dim,
-        critic_layers=config.critic_layers,
-        batch_norm=config.batch_norm,
-        **options,
-    )
+    more = {"target_views": LARGE_VIEWS} if config.objective in ("relic", "infonce") else {}
+    objective = objective_from_options(config, encoder, batch_norm=config.batch_norm, **more)
     assert objective is not None
     return Networks(encoder, objective, notes)
 
@@ -240,7 +227,7 @@ def build_learner(
 
 def encoder_metadata(config: PretrainConfig, encoder: Encoder, source: ImageSource, updates: int) -> dict[str, Any]:
     """What made the weights, as their file tells it: no time, no path, no run name."""
-    options = {name: getattr(config, name) for name in OBJECTIVE_OPTIONS[config.objective] if hasattr(config, name)}
+    options = used_options(config)
     return {
         "encoder": config.encoder,
         "in_channels": encoder.in_channels,

@@ -21,11 +21,11 @@ from agents.r2d2_networks import RecurrentQNetwork
 from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay, persistence
 from envs.make import make_vector_env
 from envs.types import VectorEnv
+from relic_rl.objective_options import objective_from_options
 from relic_rl.representation.augmentation import parse_augmentation
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder, build_encoder
-from relic_rl.representation.objectives import Objective, build_objective
-from relic_rl.representation.objectives.build import OBJECTIVE_OPTIONS
+from relic_rl.representation.objectives import Objective
 from relic_rl.representation.weights import load_encoder_weights
 from relic_rl.runtime.seeding import Streams
 from relic_rl.train_options import TrainConfig
@@ -75,19 +75,7 @@ def build_networks(config: TrainConfig, env: VectorEnv, streams: Streams, device
         size = config.lstm_size
         network = RecurrentQNetwork(encoder, env.num_actions, state_size=size, hidden_size=size)
     network = network.to(device)
-    used = OBJECTIVE_OPTIONS[config.objective]
-    options: dict[str, Any] = {name: getattr(config, name) for name in used if hasattr(config, name)}
-    if config.target == "online":
-        options.pop("target_decay", None)
-    objective = build_objective(
-        config.objective,
-        encoder,
-        projection_dim=config.projection_dim,
-        hidden_dim=config.hidden_dim,
-        critic_layers=config.critic_layers,
-        **options,
-    )
-    return Networks(network, objective, notes)
+    return Networks(network, objective_from_options(config, encoder), notes)
 
 
 def build_auxiliary(

@@ -381,17 +381,3 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert len(error.encode()) < 400
     assert word in error
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
-
-
-def test_help_does_not_import_torch() -> None:
-    code = """
-import sys
-from relic_rl.pretrain import main
-try:
-    main(["--help"])
-finally:
-    assert "torch" not in sys.modules
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for word in ("--data", "--small-views", "--target-schedule", "--resume"):
-        assert word in done.stdout

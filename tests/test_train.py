@@ -303,17 +303,3 @@ def test_another_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([*TINY, "--run-dir", str(run)]) == 2
     assert "--resume" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-
-
-def test_help_does_not_import_torch() -> None:
-    code = """
-import sys
-from relic_rl.train import main
-try:
-    main(["--help"])
-finally:
-    assert "torch" not in sys.modules
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for word in ("--env", "--alpha", "--num-epochs", "--resume"):
-        assert word in done.stdout

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 
-def import_nt_xent() -> type[torch.nn.Module]:
-    """NTXentLoss from the installed package, without torchvision."""
+def stub_packages() -> None:
+    """Let Lightly's modules be imported one by one, without torchvision."""
     root = Path(str(importlib.metadata.distribution("lightly").locate_file("lightly")))
     for name in ("lightly", "lightly.loss", "lightly.utils", "lightly.models", "lightly.models.modules"):
         package = types.ModuleType(name)
@@ -27,6 +27,11 @@ def import_nt_xent() -> type[torch.nn.Module]:
     torchvision = types.ModuleType("torchvision.ops")
     torchvision.StochasticDepth = object  # type: ignore[attr-defined]
     sys.modules.update({"torchvision": types.ModuleType("torchvision"), "torchvision.ops": torchvision})
+
+
+def import_nt_xent() -> type[torch.nn.Module]:
+    """NTXentLoss from the installed package."""
+    stub_packages()
     from lightly.loss.ntx_ent_loss import NTXentLoss  # noqa: PLC0415
 
     return NTXentLoss

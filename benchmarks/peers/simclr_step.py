@@ -9,28 +9,19 @@ projection head and NT-Xent are Lightly's own, in fp32, as its SimCLR example tr
 torchvision a stub, as in ntxent_reference.py beside this file.
 """
 
-import importlib.metadata
 import statistics
 import sys
 import time
-import types
-from pathlib import Path
 
 import torch
+from ntxent_reference import stub_packages
 
 from relic_rl.representation.encoders import build_encoder
 
 
 def import_lightly() -> tuple[type[torch.nn.Module], type[torch.nn.Module]]:
-    """SimCLRProjectionHead and NTXentLoss from the installed package, without torchvision."""
-    root = Path(str(importlib.metadata.distribution("lightly").locate_file("lightly")))
-    for name in ("lightly", "lightly.loss", "lightly.utils", "lightly.models", "lightly.models.modules"):
-        package = types.ModuleType(name)
-        package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
-        sys.modules[name] = package
-    torchvision = types.ModuleType("torchvision.ops")
-    torchvision.StochasticDepth = object  # type: ignore[attr-defined]
-    sys.modules.update({"torchvision": types.ModuleType("torchvision"), "torchvision.ops": torchvision})
+    """SimCLRProjectionHead and NTXentLoss from the installed package."""
+    stub_packages()
     from lightly.loss.ntx_ent_loss import NTXentLoss  # noqa: PLC0415
     from lightly.models.modules.heads import SimCLRProjectionHead  # noqa: PLC0415
 

@@ -1,0 +1,26 @@
+"""``--help`` of every door: all options, without waiting for torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+DOORS = {
+    "train": ("--env", "--alpha", "--num-epochs", "--aux-spacing", "--resume"),
+    "pretrain": ("--data", "--small-views", "--target-schedule", "--resume"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_help_does_not_import_torch(door: str) -> None:
+    code = f"""
+import sys
+from relic_rl.{door} import main
+try:
+    main(["--help"])
+finally:
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for option in DOORS[door]:
+        assert option in done.stdout
