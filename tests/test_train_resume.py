@@ -27,6 +27,14 @@ def test_the_decision_on_precision_is_kept_unless_another_is_asked_for() -> None
         assert continue_options(config, loaded()) == dataclasses.replace(MADE_WITH, precision=taken)
 
 
+def test_a_round_under_way_needs_the_overlap_it_was_made_with() -> None:
+    r2d2 = dataclasses.replace(MADE_WITH, agent="r2d2", overlap="on")
+    saved = loaded(options=resumable_options(r2d2))
+    assert continue_options(dataclasses.replace(r2d2, overlap="auto"), saved) == r2d2
+    with pytest.raises(BadInput, match="--overlap is off, the checkpoint was made with on"):
+        continue_options(dataclasses.replace(r2d2, overlap="off"), saved)
+
+
 @pytest.mark.parametrize("name", FIXED)
 def test_what_the_state_depends_on_must_stay(name: str) -> None:
     value = getattr(MADE_WITH, name)

@@ -204,9 +204,10 @@ def weights(network):
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
-def test_overlapped_rounds_lag_by_one():
+@pytest.mark.parametrize("steps_per_update", [6, 1])
+def test_overlapped_rounds_lag_by_one(steps_per_update):
     """The same as a plain loop that makes each round's updates at once but tells nobody before the next is due."""
-    agent, twin = make_agent(overlap=True), make_agent(overlap=True)
+    agent, twin = (make_agent(overlap=True, steps_per_update=steps_per_update) for _ in range(2))
     stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
     step = twin_step = stream.step()[0]
     other, waiting, rounds, drawn = copy.deepcopy(stream), [], 0, 0
@@ -232,6 +233,7 @@ def test_overlapped_rounds_lag_by_one():
         assert torch.equal(weights(agent.actor.network), weights(twin.actor.network))
         assert agent.replay.summary() == twin.replay.summary()
     assert rounds > 15
+    assert (drawn > rounds) == (steps_per_update == 1)  # several updates a round
     assert torch.equal(weights(agent.encoder), weights(twin.learner.network.encoder))  # waits for the last round
     assert not torch.equal(weights(agent.learner.network), weights(agent.actor.network))
 

@@ -152,6 +152,22 @@ def test_options_without_effect_are_refused() -> None:
     assert parse("--objective", "byol", "--decay", "0.5").decay == 0.5
 
 
+@dataclasses.dataclass(frozen=True)
+class Alternatives:
+    """An option that serves two purposes."""
+
+    agent: Literal["ppo", "r2d2"] = option("ppo", "algorithm")
+    frames: Literal["rollout", "replay"] = option("rollout", "source")
+    capacity: int = option(10, "size", when=({"agent": ("r2d2",)}, {"agent": ("ppo",), "frames": ("replay",)}))
+
+
+def test_one_of_several_conditions_is_enough() -> None:
+    for argv in (["--agent", "r2d2"], ["--frames", "replay"], ["--agent", "r2d2", "--frames", "replay"]):
+        assert parse_config(Alternatives, [*argv, "--capacity", "3"], kind="train").capacity == 3
+    with pytest.raises(BadInput, match="it belongs to --agent r2d2 or --frames replay"):
+        parse_config(Alternatives, ["--capacity", "3"], kind="train")
+
+
 def test_problems_of_the_whole_are_asked_last() -> None:
     assert complaint("--num-envs", "13") == "--num-envs 13 is unlucky: take 12"
     assert "unlucky" not in complaint("--num-envs", "13", "--learning-rate", "0")
