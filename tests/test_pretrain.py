@@ -21,8 +21,10 @@ from relic_rl.pretrain import main
 from relic_rl.pretrain_learner import PretrainLearner
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import build_encoder
+from relic_rl.representation.target import TargetNetwork
 from relic_rl.representation.weights import load_critic_weights, load_encoder_weights
 from relic_rl.runtime.checkpoint import load_latest
+from relic_rl.runtime.schedules import decay_to_one
 
 MACHINE = ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
 TINY = [*MACHINE, "--num-images", "64", "--num-test-images", "40", "--image-size", "36", "--batch-size", "16"]
@@ -157,6 +159,20 @@ def test_a_folder_with_broken_files_trains_through(tmp_path: Path, capsys: pytes
         made_by = json.loads(file.metadata()["made_by"])
     assert (made_by["data"], made_by["normalisation"]) == ("class folders", "imagenet")
     assert result(run)["knn_accuracy"] is not None
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_the_target_s_decay_follows_its_schedule(schedule: str, tmp_path: Path, monkeypatch) -> None:
+    decays, update = [], TargetNetwork.update
+    monkeypatch.setattr(
+        TargetNetwork, "update", lambda self, *networks: (decays.append(self.decay), update(self, *networks))
+    )
+    options = ["--target-schedule", schedule, "--target-decay", "0.9", "--run-dir", str(tmp_path / "run")]
+    assert main([*TINY, *options]) == 0
+    if schedule == "constant":
+        assert decays == [0.9] * UPDATES
+    else:
+        assert decays == pytest.approx([decay_to_one(u, base=0.9, total=UPDATES) for u in range(UPDATES)])
 
 
 def stop_at(updates: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:

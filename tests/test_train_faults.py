@@ -1,6 +1,7 @@
 """What becomes of a training run that something happens to."""
 
 import gc
+import itertools
 import json
 import os
 import re
@@ -11,12 +12,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from agents.ppo import PPO
 from agents.r2d2_learner import R2D2Learner
+from relic_rl import train_run
 from relic_rl.runtime import interrupts
 from relic_rl.runtime.checkpoint import list_checkpoints, load_checkpoint
 from relic_rl.train import main
@@ -313,6 +316,19 @@ def test_numbers_that_are_not_finite_end_the_run_with_a_record(agent: str, tmp_p
     network = load_checkpoint(newest(run))["agent"]
     network = network["learner"]["network"] if agent == "r2d2" else network["network"]
     assert all(torch.isfinite(value).all() and value.abs().max() < 1e6 for value in network.values())
+
+
+def test_no_checkpoint_while_updates_are_skipped(tmp_path: Path, monkeypatch, error_line) -> None:
+    """However often one is due: the newest must be a good one."""
+    monkeypatch.setattr(train_run, "time", SimpleNamespace(monotonic=itertools.count(0, 1_000).__next__))
+    saves, save = [], Run.save
+    monkeypatch.setattr(Run, "save", lambda run, **options: (saves.append(run.agent.guard.sound), save(run, **options)))
+    # Four updates an iteration: eleven skipped ones in a row last beyond two of its ends.
+    lost = ["--learning-rate", "1e30", "--max-grad-norm", "1e30", "--total-steps", "20000"]
+    assert main([*CATCH, *PPO_SMALL, *lost, "--run-dir", str(tmp_path / "run")]) == 1
+    assert "not finite in 11 updates in a row" in error_line()
+    assert saves
+    assert all(saves)
 
 
 OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
