@@ -7,6 +7,8 @@ process, the writer (rank 0), keeps the run directory.
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -75,12 +77,16 @@ def local_device(name: str, processes: Processes) -> str:
 def process_group(processes: Processes, device: torch.device) -> Iterator[None]:
     """The group of all processes while this block runs; nothing for a single one.
 
+    What `parallel` returned must be out of scope at the block's end: train in a function of its own.
+
     Raises:
         RunFailed: the processes do not find each other.
     """
     if processes.world_size == 1:
         yield
         return
+    # Imported after the group is made, its functions' default arguments would hold the group for ever.
+    importlib.import_module("torch.distributed.nn")
     with failures_of_others():
         # gloo beside NCCL: small messages between CPUs (is a signal pending?) must not wait for the GPU.
         if device.type == "cuda":
@@ -92,6 +98,9 @@ def process_group(processes: Processes, device: torch.device) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+        # gloo's threads end with the last reference to the group, which DistributedDataParallel's cycles keep. One
+        # that lets go of a tensor while the interpreter shuts down aborts the process.
+        gc.collect()
 
 
 @contextlib.contextmanager
