@@ -1,4 +1,4 @@
-"""Augmentation of natural images on their device, batched, by kornia: crop, mirror, colours, blur, solarise.
+"""Augmentation of natural images on their device, batched: crop, mirror, colours, blur and solarise (both by kornia).
 
 Sources: Chen et al., 2020, SimCLR (arXiv 2002.05709), appendix A; Grill et al., 2020, BYOL (arXiv 2006.07733),
 appendix B, whose definitions of brightness, contrast and saturation (PIL's) and whose order of steps are used.
@@ -14,7 +14,6 @@ waiting for the device, and only those are computed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import kornia
@@ -24,6 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from relic_rl.representation.colour_jitter import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    to_grey,
+)
 from relic_rl.representation.crops import crop_boxes
 from relic_rl.representation.view_recipes import ViewDraws, ViewRecipe
 
@@ -94,7 +100,7 @@ def recolour(images: Tensor, recipe: ViewRecipe, draws: ViewDraws) -> Tensor:
     jittered = draws.column(_JITTER) < recipe.jitter
     for which in draws.order:
         images = _colour_step(images, which, jittered, recipe, draws)
-    images = _where(draws.column(_GREY) < recipe.grey, images, lambda chosen, _: to_grey(chosen).expand_as(chosen))
+    images = _where(draws.column(_GREY) < recipe.grey, images, lambda chosen, _: to_grey(chosen).repeat(1, 3, 1, 1))
     images = _blur(images, recipe, draws)
     threshold = recipe.solarise_threshold
     images = _where(
@@ -110,29 +116,22 @@ def recolour(images: Tensor, recipe: ViewRecipe, draws: ViewDraws) -> Tensor:
     return images
 
 
-def to_grey(images: Tensor) -> Tensor:
-    """Luma [B, 1, H, W] of RGB images [B, 3, H, W], by the weights of ITU-R BT.601."""
-    grey: Tensor = kornia.color.rgb_to_grayscale(images)
-    return grey
-
-
 def _colour_step(
     images: Tensor, which: int, jittered: NDArray[np.bool_], recipe: ViewRecipe, draws: ViewDraws
 ) -> Tensor:
     """One of the four changes of colour, on the images that are jittered."""
     steps = (
-        (recipe.brightness, _BRIGHTNESS, kornia.enhance.adjust_brightness_accumulative),
-        (recipe.contrast, _CONTRAST, kornia.enhance.adjust_contrast_with_mean_subtraction),
-        (recipe.saturation, _SATURATION, kornia.enhance.adjust_saturation_with_gray_subtraction),
-        (recipe.hue, _HUE, kornia.enhance.adjust_hue),
+        (recipe.brightness, _BRIGHTNESS, adjust_brightness),
+        (recipe.contrast, _CONTRAST, adjust_contrast),
+        (recipe.saturation, _SATURATION, adjust_saturation),
+        (recipe.hue, _HUE, adjust_hue),
     )
     strength, column, change = steps[which]
-    if not strength:
+    if not strength or not jittered.any():
         return images
-    amount = strength * (2 * draws.column(column) - 1)
-    # kornia takes hue as an angle, the others as a factor.
-    values = amount * 2 * math.pi if column == _HUE else 1 + amount
-    return _where(jittered, images, lambda chosen, index: change(chosen, _send(values[index], chosen.device)))
+    amount = strength * (2 * draws.column(column) - 1) * jittered
+    # The hue turns by an amount, the others change by a factor; images that are not jittered get what changes nothing.
+    return change(images, _send((amount if column == _HUE else 1 + amount).astype(np.float32), images.device))
 
 
 def _blur(images: Tensor, recipe: ViewRecipe, draws: ViewDraws) -> Tensor:
@@ -150,18 +149,20 @@ def _blur(images: Tensor, recipe: ViewRecipe, draws: ViewDraws) -> Tensor:
 
 
 def _where(chosen: NDArray[np.bool_], images: Tensor, change: Callable[[Tensor, NDArray[np.int64]], Tensor]) -> Tensor:
-    """Change the chosen images; `change(images, their indices)`."""
+    """Change the chosen images, in place; `change(images, their indices)`."""
     index = np.flatnonzero(chosen)
     if len(index) == len(images):
         return change(images, index)
     if len(index) == 0:
         return images
     at = _send(index, images.device)
-    return images.index_copy(0, at, change(images[at], index))
+    return images.index_copy_(0, at, change(images[at], index))
 
 
 def _to_float(images: Tensor) -> Tensor:
-    return images.float() if images.is_floating_point() else images.float().mul_(1 / 255)
+    """float32 in [0, 1], in memory of its own."""
+    pixels = images.to(torch.float32, copy=True)
+    return pixels if images.is_floating_point() else pixels.mul_(1 / 255)
 
 
 def _send(values: NDArray[np.generic], device: torch.device) -> Tensor:

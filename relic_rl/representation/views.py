@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relic_rl.representation.natural_augmentation import crop_view, mirror, recolour, to_grey
+from relic_rl.representation.colour_jitter import to_grey
+from relic_rl.representation.natural_augmentation import crop_view, mirror, recolour
 from relic_rl.representation.view_recipes import ViewDraws, ViewRecipe
 
 

@@ -4,13 +4,16 @@ import colorsys
 import math
 from dataclasses import replace
 
+import kornia
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from relic_rl.representation import colour_jitter
+from relic_rl.representation.colour_jitter import to_grey
 from relic_rl.representation.crops import CROP_DRAWS, crop_boxes
-from relic_rl.representation.natural_augmentation import crop_view, mirror, recolour, to_grey
+from relic_rl.representation.natural_augmentation import crop_view, mirror, recolour
 from relic_rl.representation.view_recipes import (
     FIRST_VIEW,
     SECOND_VIEW,
@@ -139,6 +142,38 @@ def test_colours_against_the_definitions():
         expected = colorsys.hsv_to_rgb((h + 0.1 * amount["h"][i]) % 1, s, v)
         assert turned[i, :, 3, 4].tolist() == pytest.approx(expected, abs=1e-4)
     torch.testing.assert_close(to_grey(images), grey, atol=1e-5, rtol=0)
+
+
+def test_colours_against_kornia():
+    """At every pixel, saturated, grey and black ones included."""
+    images = photographs(8, size=16)
+    images[0, 1] = images[0, 0]  # two channels are largest or smallest at once
+    images[1] = images[1, :1]
+    images[2] = 0
+    images[3] = (images[3] > 0.5).float()
+    strengths = torch.linspace(0.3, 1.7, 8)
+    for ours, theirs, values, angle in (
+        (colour_jitter.adjust_brightness, kornia.enhance.adjust_brightness_accumulative, strengths, 1),
+        (colour_jitter.adjust_contrast, kornia.enhance.adjust_contrast_with_mean_subtraction, strengths, 1),
+        (colour_jitter.adjust_saturation, kornia.enhance.adjust_saturation_with_gray_subtraction, strengths, 1),
+        (colour_jitter.adjust_hue, kornia.enhance.adjust_hue, torch.linspace(-0.5, 0.5, 8), 2 * math.pi),
+    ):
+        torch.testing.assert_close(ours(images.clone(), values), theirs(images, values * angle), atol=2e-6, rtol=0)
+
+
+def test_every_image_grey():
+    images, made = photographs(3), draws(3)
+    view = recolour(images.clone(), replace(NOTHING, grey=1.0, blur=0.5, blur_sigma=(5.0, 9.0), solarise=0.5), made)
+    torch.testing.assert_close(view[:, :1].expand_as(view), view)
+
+
+def test_views_leave_their_images_alone():
+    images = photographs()
+    before = images.clone()
+    for recipe in (replace(NOTHING, jitter=1.0, flip=0.5), FIRST_VIEW):
+        recolour(crop_view(images, recipe, draws(), (20, 20)), recipe, draws())
+        recolour(mirror(images, recipe, draws()), recipe, draws())
+        assert torch.equal(images, before)
 
 
 def test_only_the_drawn_images_change():
