@@ -65,7 +65,7 @@ def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
 
 def to_grey(images: Tensor) -> Tensor:
     """Luma [B, 1, H, W] of images, which stay as they are."""
-    red, green, blue = images.split(1, dim=1)
+    red, green, blue = images[:, 0:1], images[:, 1:2], images[:, 2:3]
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
