@@ -33,7 +33,9 @@ class PretrainConfig:
     )
     objective: OBJECTIVES = option("relic", "what is minimised")
     encoder: Literal["nature", "impala", "resnet18", "resnet50"] = option("nature", "convolutional encoder")
-    encoder_weights: str | None = option(None, "safetensors file the encoder starts from")
+    encoder_weights: str | None = option(
+        None, "weights the encoder starts from: .safetensors, .pth or .ckpt; FILE or FILE#PREFIX"
+    )
     seed: int = option(0, "seed of every stream of random numbers", min=0)
 
     # ---- data

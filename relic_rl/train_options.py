@@ -36,7 +36,9 @@ class TrainConfig:
         "relic", "auxiliary objective; augment = none, but the RL loss sees augmented frames"
     )
     encoder: Literal["nature", "impala"] = option("nature", "convolutional encoder, shared by agent and objective")
-    encoder_weights: str | None = option(None, "safetensors file the encoder starts from")
+    encoder_weights: str | None = option(
+        None, "weights the encoder starts from: .safetensors, .pth or .ckpt; FILE or FILE#PREFIX"
+    )
     freeze_encoder: bool = option(
         False, "leave the encoder as --encoder-weights has it; no auxiliary objective is trained then"
     )

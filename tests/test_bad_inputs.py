@@ -37,9 +37,9 @@ def container(payload: bytes, magic: bytes = MAGIC) -> bytes:
     return magic + len(payload).to_bytes(8, "big") + hashlib.sha256(payload).digest() + payload
 
 
-def saved(value: Any) -> bytes:
+def saved(value: Any, *, old: bool = False) -> bytes:
     buffer = io.BytesIO()
-    torch.save(value, buffer)
+    torch.save(value, buffer, _use_new_zipfile_serialization=not old)
     return buffer.getvalue()
 
 
@@ -57,6 +57,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (hostile / "code.pickle").write_bytes(pickle.dumps({"code": Payload()}))
     (hostile / "header.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
     (hostile / "loop").symlink_to("loop")
+    other = {"model": {"w": torch.ones(2)}, "epoch": 3}
+    (hostile / "code.pth").write_bytes(saved(other | {"code": Payload()}))
+    (hostile / "old-code.pth").write_bytes(saved(other | {"code": Payload()}, old=True))
+    (hostile / "list.pth").write_bytes(saved([1, 2]))
+    (hostile / "half.pth").write_bytes(saved(other)[:400])
+    (hostile / "other.pth").write_bytes(saved(other))
     sound = save_checkpoint(hostile / "x", 0, {"a": torch.ones(3)}).read_bytes()
     files = {
         "sound": sound,
@@ -65,7 +71,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "later": container(saved({}), b"RELIC-RL checkpoint 2\n"),
         "code": container(saved({"code": Payload()})),
         "list": container(saved([1, 2])),
-        "other": container(saved({"model": {"w": torch.ones(2)}, "epoch": 3})),
+        "other": container(saved(other)),
     }
     state = load_checkpoint(list_checkpoints(run / "checkpoints")[0])
     files["agentless"] = container(saved({name: value for name, value in state.items() if name != "agent"}))

@@ -1,6 +1,7 @@
 """What every encoder is: a trunk that yields feature maps, and a head from the last map to a vector."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -17,13 +18,13 @@ class Encoder(nn.Module, ABC):
         feature_dim: D of the features.
         map_channels: channels of each feature map, fine to coarse.
         input_weight: name in the state dict of the weight [out, C, kernel, kernel] that reads the images.
-        foreign_prefix: names that files of the same architecture may hold and features do without (a
-            classifier); empty for none.
+        other_names: what other projects' files of the same architecture call the children, each a mapping from
+            our names to theirs; such files may hold more (a classifier). Empty where no other project has it.
         head: maps the coarsest feature map to the features.
     """
 
     input_weight: ClassVar[str]
-    foreign_prefix: ClassVar[str] = ""
+    other_names: ClassVar[tuple[Mapping[str, str], ...]] = ()
     in_channels: int
     image_size: tuple[int, int]
     feature_dim: int

@@ -85,7 +85,11 @@ class ResNetEncoder(Encoder):
     """
 
     input_weight = "conv1.weight"
-    foreign_prefix = "fc."
+    # Torchvision's and timm's names are ours; Lightly cuts the network out of the list of its layers.
+    other_names = (
+        {},
+        {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"},
+    )
 
     def __init__(
         self,
