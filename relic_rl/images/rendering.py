@@ -14,8 +14,9 @@ from relic_rl.images.shapes import NUM_MEMBERS, Plane, member_shape
 
 Values = NDArray[np.int64]
 
-REACH = 0.45  # centres lie within this of the middle
-RADII = (0.26, 0.62)  # of the shape, over all bins of scale
+REACH = 0.35  # centres lie within this of the middle
+RADII = (0.4, 0.8)  # of the shape, over all bins of scale
+RELIEF = 0.3  # share of its brightness that a texture or background pattern adds or takes
 NOISE = (0.0, 0.03, 0.06, 0.09, 0.14)  # standard deviation by value of `noise`
 
 
@@ -49,8 +50,8 @@ def render(member: Values, style: Mapping[str, Values], size: int, generator: np
     swap = _column(generator, count, 0, 1) < 0.5
     shape_value, ground_value = np.where(swap, dark, bright), np.where(swap, bright, dark)
     # dx, dy: a shape's texture moves and grows with it.
-    shape_value = shape_value * (1 + 0.45 * texture(style["texture"], dx, dy, generator))
-    ground_value = ground_value * (1 + 0.45 * background(style["background"], x, y, generator))
+    shape_value = shape_value * (1 + RELIEF * texture(style["texture"], dx, dy, generator))
+    ground_value = ground_value * (1 + RELIEF * background(style["background"], x, y, generator))
     shape_colour = hsv_to_rgb(within("colour", 12), _column(generator, count, 0.35, 0.9), shape_value)
     ground_colour = hsv_to_rgb(within("background_colour", 12), _column(generator, count, 0.2, 0.8), ground_value)
     picture = ground_colour + cover[:, None] * (shape_colour - ground_colour)

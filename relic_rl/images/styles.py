@@ -3,18 +3,17 @@
 Every factor has values that training (and the in-distribution test) draws from, and values that only the
 out-of-distribution test shows. A value is a kind (of texture, of background) or a bin of a quantity, within
 which the quantity itself is drawn evenly.
+
+Splits: "train"; "test", other images in the styles of training; "ood", in unseen values of every factor at once;
+"ood-FACTOR", in unseen values of this factor alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-Split = Literal["train", "test", "ood"]
-
 
 @dataclass(frozen=True)
 class StyleFactor:
@@ -28,9 +27,9 @@ class StyleFactor:
     values: int
     unseen: tuple[int, ...]
 
-    def draw(self, count: int, split: Split, generator: np.random.Generator) -> NDArray[np.int64]:
-        """Values int64 [count], evenly from those of the split."""
-        allowed = self.unseen if split == "ood" else tuple(v for v in range(self.values) if v not in self.unseen)
+    def draw(self, count: int, unseen: bool, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Values int64 [count], evenly from the unseen ones or from those of training."""
+        allowed = self.unseen if unseen else tuple(v for v in range(self.values) if v not in self.unseen)
         return generator.choice(np.array(allowed, dtype=np.int64), size=count)
 
 
@@ -44,3 +43,15 @@ STYLES: dict[str, StyleFactor] = {
     "scale": StyleFactor(6, (0, 5)),  # radius, six bins from small to large
     "noise": StyleFactor(5, (4,)),  # strength of pixel noise
 }
+SPLITS = ("train", "test", "ood", *(f"ood-{name}" for name in STYLES))
+
+
+def draw_styles(count: int, split: str, generator: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+    """Values int64 [count] of every factor, as a split of `SPLITS` shows them.
+
+    Raises:
+        ValueError: no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r} of content/style images: give one of {', '.join(SPLITS)}")
+    return {name: factor.draw(count, split in ("ood", f"ood-{name}"), generator) for name, factor in STYLES.items()}

@@ -31,6 +31,14 @@ def test_unseen_values_are_unseen(splits):
         assert shown["ood"] == set(factor.unseen)
 
 
+@pytest.mark.parametrize("name", STYLES)
+def test_one_factor_alone_unseen(name):
+    labels = content_style_images(600, f"ood-{name}", seed=3, size=16).labels
+    for other, factor in STYLES.items():
+        unseen = set(factor.unseen)
+        assert set(labels[other].tolist()) == (unseen if other == name else set(range(factor.values)) - unseen)
+
+
 def test_factors_are_independent(splits):
     names = ["member", *STYLES]
     values = np.stack([splits["train"].labels[name] for name in names]).astype(float)
@@ -114,6 +122,8 @@ def test_bad_requests_are_refused():
         content_style_images(0, "train", seed=0)
     with pytest.raises(ValueError, match="16 pixels"):
         content_style_images(10, "train", seed=0, size=8)
+    with pytest.raises(ValueError, match="ood-texture"):
+        content_style_images(10, "ood-textures", seed=0)
 
 
 def test_labelled_images_are_checked_and_taken_from(splits):
