@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+
 @dataclass(frozen=True)
 class StyleFactor:
     """One factor of style.
