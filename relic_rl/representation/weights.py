@@ -151,6 +151,26 @@ def load_critic_weights(path: str | Path, critic: Critic) -> LoadReport:
     return LoadReport(path, tuple(expected), ", ".join(expected), "", file.metadata)
 
 
+def read_critic(path: str | Path) -> tuple[Critic, LoadReport]:
+    """The critic that a file of `save_critic` holds, built as its tensors say.
+
+    Raises:
+        ValueError: as `load_encoder_weights`.
+    """
+    tensors = read_weights(Path(path)).tensors
+    first, second, normalised = (tensors.get(f"layers.{i}.weight") for i in (0, 2, 3))
+    last = second if normalised is None else normalised
+    if first is None or first.ndim != 2 or (last is not None and last.ndim != 2) or 0 in first.shape:
+        raise ValueError(f"{path} holds no critic: give a critic.safetensors of pretrain or train")
+    hidden, in_dim = first.shape
+    critic = (
+        Critic(in_dim, 1, hidden, layers=1)
+        if last is None
+        else Critic(in_dim, hidden, max(last.shape[0], 1), batch_norm=normalised is not None)
+    )
+    return critic, load_critic_weights(path, critic)
+
+
 def inspect_encoder_file(source: str | Path) -> EncoderFile:
     """Which encoder a file holds: as it says itself, or found by its names and shapes.
 

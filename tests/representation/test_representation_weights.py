@@ -16,6 +16,7 @@ from relic_rl.representation.encoders import build_encoder
 from relic_rl.representation.weights import (
     load_critic_weights,
     load_encoder_weights,
+    read_critic,
     save_critic,
     save_encoder,
 )
@@ -207,3 +208,22 @@ def test_half_precision_weights_are_widened(tmp_path):
     for a, b in zip(saved.parameters(), loaded.parameters(), strict=True):
         assert b.dtype == torch.float32
         torch.testing.assert_close(b, a.half().float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("options", [{"layers": 1}, {}, {"batch_norm": True}])
+def test_a_critic_is_built_as_its_file_says(tmp_path, options):
+    path = tmp_path / "critic.safetensors"
+    saved = Critic(5, 6, 3, **options)
+    if options.get("batch_norm"):
+        saved(torch.randn(8, 5))
+    save_critic(path, saved, METADATA)
+    critic, report = read_critic(path)
+    assert report.metadata == METADATA
+    features = torch.randn(4, 5)
+    assert torch.equal(critic.eval()(features), saved.eval()(features))
+    save_encoder(path, make(), METADATA)
+    with pytest.raises(ValueError, match="holds no critic"):
+        read_critic(path)
+    save_file({"layers.0.weight": torch.ones(6, 5), "layers.2.weight": torch.ones(3, 4)}, path)
+    with pytest.raises(ValueError, match="does not fit Critic"):
+        read_critic(path)
