@@ -38,9 +38,18 @@ setup(
         "imageio-ffmpeg>=0.5",
         "kornia>=0.8.1,<0.10",
         "Pillow>=10",
+        "scipy>=1.13",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14", "types-PyYAML"],
+        "test": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "scikit-learn>=1.5",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["relic-rl = relic_rl.cli:main"]},
 )

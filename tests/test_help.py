@@ -11,6 +11,25 @@ DOORS = {
 }
 
 
+EVALUATIONS = {"knn": ("--encoder", "--label", "--k", "--compare")}
+
+
+@pytest.mark.parametrize("kind", EVALUATIONS)
+def test_help_of_evaluations_does_not_import_torch(kind: str) -> None:
+    code = f"""
+import sys
+from relic_rl.evaluate import main
+try:
+    main(["--help"])
+    main(["{kind}", "--help"])
+finally:
+    assert "torch" not in sys.modules and "matplotlib" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for option in EVALUATIONS[kind]:
+        assert option in done.stdout
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_help_does_not_import_torch(door: str) -> None:
     code = f"""

@@ -17,7 +17,15 @@ TEMPERATURE = 0.07
 
 
 @torch.no_grad()
-def knn_predict(reference: Tensor, labels: Tensor, queries: Tensor, num_classes: int, *, k: int = 20) -> Tensor:
+def knn_predict(
+    reference: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    num_classes: int,
+    *,
+    k: int = 20,
+    temperature: float = TEMPERATURE,
+) -> Tensor:
     """The class that the nearest reference features vote for.
 
     Args:
@@ -26,19 +34,20 @@ def knn_predict(reference: Tensor, labels: Tensor, queries: Tensor, num_classes:
         queries: [Q, D].
         num_classes: values of the labels.
         k: neighbours that vote, at most R of them.
+        temperature: a vote weighs exp(cosine / temperature).
 
     Returns:
         int64 [Q].
     """
     reference = functional.normalize(reference.float(), dim=1)
-    predicted = []
+    predicted = [torch.empty(0, dtype=torch.int64, device=queries.device)]
     queries = functional.normalize(queries.float(), dim=1)
     for start in range(0, len(queries), 1024):
         chunk = queries[start : start + 1024]
         similarity, index = (chunk @ reference.T).topk(min(k, len(reference)), dim=1)
         votes = torch.zeros(len(chunk), num_classes, device=chunk.device)
         # The largest similarity is subtracted for safety; a common factor elects nobody else.
-        votes.scatter_add_(1, labels[index], ((similarity - similarity[:, :1]) / TEMPERATURE).exp())
+        votes.scatter_add_(1, labels[index], ((similarity - similarity[:, :1]) / temperature).exp())
         predicted.append(votes.argmax(dim=1))
     return torch.cat(predicted)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,11 +13,11 @@ from relic_rl.images.batches import BatchPlan, BatchSpec, ImageBatch
 from relic_rl.images.decoding import BrokenImage, Crop, central_crop, decode_crops
 from relic_rl.images.folder_index import FolderIndex, index_folder
 from relic_rl.images.labelled import LabelledImages
+from relic_rl.images.worker import begin_worker, worker_errors
 from relic_rl.representation.crops import crop_boxes
 from relic_rl.representation.view_recipes import ViewRecipe, view_draws
 from relic_rl.runtime.errors import RunFailed
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TRIES = 100  # broken files in a row until loading gives up
 
 
@@ -177,18 +174,14 @@ class FolderSource:
             num_workers=self.workers,
             prefetch_factor=2 if self.workers else None,
             pin_memory=self.pin_memory,
-            worker_init_fn=_begin_worker,
+            worker_init_fn=begin_worker,
         )
-        try:
+        with worker_errors():
             for batch in loader:
                 if batch.failure:
                     raise RunFailed(batch.failure)
                 self.broken |= {f"train/{name}": reason for name, reason in batch.broken}
                 yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RunFailed("a process that loads images died (out of memory?): lower --workers") from error
 
     def test_images(self, count: int) -> LabelledImages | None:
         """Up to `count` images of val/, evenly from all of it, seen whole; None where there is no val/."""
@@ -212,13 +205,3 @@ class FolderSource:
         stacked = np.stack(images) if images else np.empty((0, 3, self.eval_size, self.eval_size), dtype=np.uint8)
         labels = {"class": np.array(targets, dtype=np.int64)}
         return LabelledImages(stacked, labels, "class", {"class": self.num_classes})
-
-
-def _begin_worker(worker: int) -> None:
-    """In a worker: Ctrl-C is for the main process to answer; SIGTERM ends the worker, and so does its parent's end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        # torch's workers look every five seconds whether their parent lives. Until then those of a killed run would
-        # hold what it had open: the lock of its run directory, which the resumed run needs.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -73,6 +73,7 @@ def parse_config(
     argv: Sequence[str] | None = None,
     *,
     kind: str,
+    prog: str | None = None,
     default_preset: Callable[[C], str | None] | None = None,
 ) -> C:
     """The options of a command: defaults < preset or config file < command line.
@@ -86,13 +87,15 @@ def parse_config(
         argv: arguments; None takes those of the process. ``--config FILE or PRESET`` is added to the options
             of ``cls``; ``--help`` prints them and raises SystemExit(0).
         kind: the door's name; its presets are ``configs/KIND/*.yaml``.
+        prog: the command's name in ``--help``; None for the door's.
         default_preset: chooses the preset or file of a command without ``--config``, given the options as
             far as defaults and the command line say; None for no preset.
 
     Raises:
         BadInput: all that is wrong, in one line.
     """
-    flags = parse_flags(with_config_option(cls, kind), sys.argv[1:] if argv is None else argv, prog=f"relic-rl {kind}")
+    argv = sys.argv[1:] if argv is None else argv
+    flags = parse_flags(with_config_option(cls, kind), argv, prog=prog or f"relic-rl {kind}")
     given = flags.values
     source = given.pop("config", None)
     problems = [*flags.problems, *_range_problems(cls, given, lambda name: f"--{name.replace('_', '-')}")]

@@ -1,0 +1,181 @@
+"""Encoders to evaluate: from a file or untrained, on their device, frozen, with what is known of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from relic_rl.evaluate_kinds.shared_options import UNTRAINED, EncoderOptions
+from relic_rl.representation.encoders import ENCODERS, Encoder, ResNetEncoder, build_encoder
+from relic_rl.representation.views import ViewMaker
+from relic_rl.representation.weights import load_encoder_weights, read_metadata
+from relic_rl.runtime.seeding import Streams
+
+_MOST = {"in_channels": 1_024, "image_size": 4_096, "feature_dim": 1 << 16}
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """An encoder and what is known of it.
+
+    Attributes:
+        module: on its device, in evaluation mode, without gradients.
+        architecture: a key of ENCODERS.
+        image_size: height and width that it is shown, pixels.
+        views: makes a batch of uint8 images [B, C, H, W] what it takes: ``views.plain(images, image_size)``.
+        objective: what its file says that it was trained by; "untrained" for fresh weights, "unknown" if the file
+            says nothing.
+        content_hash: SHA-256 over its tensors, as text: equal exactly where the weights are.
+        made_by: its file's metadata.
+        notes: for the user: what was loaded.
+    """
+
+    module: Encoder
+    architecture: str
+    image_size: int
+    views: ViewMaker
+    objective: str
+    content_hash: str
+    made_by: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def about(self) -> dict[str, Any]:
+        """For ``result.json``."""
+        return {
+            "architecture": self.architecture,
+            "in_channels": self.module.in_channels,
+            "feature_dim": self.module.feature_dim,
+            "image_size": self.image_size,
+            "grey": self.views.grey,
+            "stack": self.views.stack,
+            "normalisation": "imagenet" if isinstance(self.module, ResNetEncoder) else "pixels / 255",
+            "objective": self.objective,
+            "content_hash": self.content_hash,
+            "made_by": self.made_by,
+        }
+
+
+def load_encoder(options: EncoderOptions, data_channels: int, device: torch.device) -> LoadedEncoder:
+    """The encoder that options ask for.
+
+    Args:
+        options: ``encoder``, ``architecture``, ``image_size`` and ``seed`` are used.
+        data_channels: channels of the images that it will see.
+        device: where it goes.
+
+    Raises:
+        ValueError: no such file, a file that holds no encoder, or one that cannot see such images.
+    """
+    assert options.encoder is not None
+    if options.encoder == UNTRAINED:
+        return _untrained(options, data_channels, device)
+    path = Path(options.encoder)
+    made_by = read_metadata(path)
+    architecture = made_by.get("encoder")
+    if architecture not in ENCODERS:
+        raise ValueError(f"{path} does not say what encoder it holds: give an encoder.safetensors of pretrain or train")
+    if options.architecture not in (None, architecture):
+        raise ValueError(f"--architecture {options.architecture}: {path} holds {architecture}; leave it out")
+    height, width = _sizes(path, made_by)
+    if height != width:
+        raise ValueError(f"{path} sees images of {height}x{width} pixels: only square ones can be evaluated")
+    size = options.image_size or height
+    if size != height and architecture not in ("resnet18", "resnet50"):
+        raise ValueError(f"--image-size {size}: {path} holds {architecture} for {height} pixels only; leave it out")
+    in_channels = _count(path, made_by, "in_channels")
+    feature_dim = None if architecture.startswith("resnet") else _count(path, made_by, "feature_dim")
+    module = build_encoder(architecture, in_channels=in_channels, image_size=(size, size), feature_dim=feature_dim)
+    report = load_encoder_weights(path, module)
+    grey, stack = preparation(in_channels, data_channels, made_by)
+    return _frozen(
+        module,
+        device,
+        architecture=architecture,
+        image_size=size,
+        views=ViewMaker((), (), grey=grey, stack=stack),
+        objective=str(made_by.get("objective", "unknown")),
+        made_by=made_by,
+        notes=(f"{path}: {architecture}, all {len(report.matched)} tensors loaded",),
+    )
+
+
+def preparation(in_channels: int, data_channels: int, made_by: dict[str, Any]) -> tuple[bool, int]:
+    """Whether images become grey, and how often the channels are then repeated, for an encoder to see them.
+
+    As in pretraining: a picture is for an agent's encoder a game in which nothing moves, one grey frame repeated.
+
+    Args:
+        in_channels: of the encoder.
+        data_channels: of the images.
+        made_by: the file's metadata; ``color`` and ``stack`` are heeded.
+
+    Raises:
+        ValueError: the encoder cannot see such images.
+    """
+    stated_grey = made_by.get("color") == "grey"
+    if in_channels == data_channels and not (stated_grey and data_channels == 3):
+        return False, 1
+    if data_channels == 3:
+        stack = made_by.get("stack", in_channels)
+        if not stated_grey and isinstance(stack, int) and stack > 1 and in_channels == 3 * stack:
+            return False, stack
+        return True, in_channels
+    raise ValueError(
+        f"the encoder takes images of {in_channels} channels and cannot see images of {data_channels}: "
+        "evaluate it on the kind of images that it was trained on"
+    )
+
+
+def content_hash(architecture: str, module: nn.Module) -> str:
+    """SHA-256 over the names and values of all tensors, as text."""
+    digest = hashlib.sha256(architecture.encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _untrained(options: EncoderOptions, data_channels: int, device: torch.device) -> LoadedEncoder:
+    """Fresh weights, those that pretraining with the same seed begins from."""
+    assert options.architecture is not None
+    resnet = options.architecture.startswith("resnet")
+    size = options.image_size or (224 if resnet else 84)
+    torch.manual_seed(Streams(options.seed).integer("init"))
+    module = build_encoder(options.architecture, in_channels=data_channels, image_size=(size, size))
+    made_by = {"encoder": options.architecture, "objective": UNTRAINED, "seed": options.seed}
+    return _frozen(
+        module,
+        device,
+        architecture=options.architecture,
+        image_size=size,
+        views=ViewMaker((), ()),
+        objective=UNTRAINED,
+        made_by=made_by,
+        notes=(f"{options.architecture} with fresh weights of seed {options.seed}",),
+    )
+
+
+def _frozen(module: Encoder, device: torch.device, **known: Any) -> LoadedEncoder:
+    module = module.to(device).eval().requires_grad_(False)
+    return LoadedEncoder(module=module, content_hash=content_hash(known["architecture"], module), **known)
+
+
+def _count(path: Path, made_by: dict[str, Any], name: str) -> int:
+    value = made_by.get(name)
+    if type(value) is not int or not 1 <= value <= _MOST[name]:
+        raise ValueError(f"{path}: its metadata say nothing sound of {name}: save the weights again")
+    return value
+
+
+def _sizes(path: Path, made_by: dict[str, Any]) -> tuple[int, int]:
+    sizes = made_by.get("image_size")
+    if not isinstance(sizes, list) or len(sizes) != 2:
+        raise ValueError(f"{path}: its metadata say nothing sound of image_size: save the weights again")
+    height, width = (_count(path, {"image_size": value}, "image_size") for value in sizes)
+    return height, width

@@ -1,0 +1,35 @@
+"""``relic_rl.evaluate knn``: nearest neighbours on frozen features."""
+
+from __future__ import annotations
+
+from relic_rl.evaluate_kinds.knn_options import Options
+from relic_rl.evaluate_kinds.labels import any_known, usable_labels
+from relic_rl.evaluate_kinds.opening import open_evaluation
+from relic_rl.evaluation.knn import knn_predict
+from relic_rl.runtime.errors import BadInput
+
+
+def run(options: Options) -> int:
+    """Measure and report; the exit code.
+
+    Raises:
+        BadInput: no such data, encoder or label, or more neighbours than training images.
+    """
+    with open_evaluation("knn", options) as evaluation:
+        names = evaluation.splits.label_names(options.label)
+        train = evaluation.features("train")
+        if max(options.k) > len(train):
+            raise BadInput(f"--k {max(options.k)} is more than the {len(train)} training images: give fewer, such as 5")
+        tests = {name: evaluation.features(name) for name in evaluation.splits.tests}
+        metrics: dict[str, float | None] = {}
+        for label in usable_labels(names, train, options.label, evaluation.note):
+            reference, known = (part.to(evaluation.device) for part in train.labelled(label))
+            for split, features in tests.items():
+                asked, truth = (part.to(evaluation.device) for part in features.labelled(label))
+                for k in options.k:
+                    predicted = knn_predict(
+                        reference, known, asked, train.num_classes[label], k=k, temperature=options.temperature
+                    )
+                    right = (predicted == truth).float()
+                    metrics[f"{label}/{split}/k={k}"] = float(right.mean()) if any_known(truth, known) else None
+        return evaluation.finish(metrics, {"training_images": len(train)})

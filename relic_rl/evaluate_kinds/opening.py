@@ -1,0 +1,176 @@
+"""What every evaluation of an encoder begins and ends with."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from relic_rl.evaluate_kinds.data import Splits, data_channels, open_splits
+from relic_rl.evaluate_kinds.encoders import LoadedEncoder, load_encoder
+from relic_rl.evaluate_kinds.shared_options import EncoderOptions
+from relic_rl.evaluation.features import FeatureSet, feature_key, in_memory, stored_or_computed, stream_features
+from relic_rl.evaluation.report import ReportFolder, write_report
+from relic_rl.images.cache import cache_folder
+from relic_rl.images.splits import Split, SplitBatch
+from relic_rl.runtime.device import device_name, resolve_device, set_threads
+from relic_rl.runtime.errors import RunFailed, fit_line, user_errors
+from relic_rl.runtime.precision import set_fp32_products
+from relic_rl.runtime.rundir import versions
+from relic_rl.runtime.seeding import Streams
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SECONDS = 10.0  # between two lines of progress
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """An encoder, images and a folder for the report.
+
+    Attributes:
+        kind: of the evaluation.
+        options: those given.
+        name: the encoder's in tables.
+        device: where it computes.
+        dtype: of autocast; None for fp32.
+        encoder: the encoder, frozen.
+        splits: the images.
+        folder: where the report goes.
+        streams: random numbers by purpose.
+    """
+
+    kind: str
+    options: EncoderOptions
+    name: str
+    device: torch.device
+    dtype: torch.dtype | None
+    encoder: LoadedEncoder
+    splits: Splits
+    folder: ReportFolder
+    streams: Streams
+
+    def note(self, message: str) -> None:
+        """Tell the user."""
+        print(message, flush=True)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images, uint8 [B, C, H, W], as the encoder takes them: float32, as in pretraining without augmentation."""
+        return self.encoder.views.plain(images, self.encoder.image_size)
+
+    def features_of(self, split: Split, what: str) -> FeatureSet:
+        """Frozen features of all images of any split, from the cache where it has them.
+
+        Args:
+            split: the images.
+            what: the split's name, for progress.
+
+        Raises:
+            RunFailed: the cache cannot be written, or no image can be used.
+        """
+
+        def stream() -> Iterator[tuple[Tensor, Any]]:
+            batches = self._told(split.batches(self.options.batch_size), len(split), what)
+            return stream_features(self.encoder.module, batches, self.prepare, self.device, self.dtype)
+
+        dim = self.encoder.module.feature_dim
+        if self.options.cache_features:
+            key = feature_key(
+                encoder=self.encoder.content_hash,
+                images=split.fingerprint,
+                image_size=self.encoder.image_size,
+                grey=self.encoder.views.grey,
+                stack=self.encoder.views.stack,
+                precision=self.options.precision,
+                device=self.device.type,
+            )
+            features, rows = stored_or_computed(cache_folder() / "features" / key, stream, dim, split.broken)
+        else:
+            features, rows = in_memory(stream(), dim)
+            if not len(rows):
+                raise RunFailed(f"none of the images of {what} can be used")
+        labels = {name: torch.from_numpy(values)[rows] for name, values in split.labels.items()}
+        return FeatureSet(features, labels, self.splits.num_classes, rows)
+
+    def features(self, name: str) -> FeatureSet:
+        """`features_of` a split by its name."""
+        return self.features_of(self.splits[name], name)
+
+    def finish(
+        self,
+        metrics: Mapping[str, float | None],
+        details: Mapping[str, Any] | None = None,
+        *,
+        table: str | None = None,
+        figures: Mapping[str, Figure] | None = None,
+    ) -> int:
+        """Write the report and say where it is; the exit code.
+
+        Args:
+            metrics: what tables show, by name, fractions rather than per cent; None where there is no such number.
+            details: everything else worth keeping, plain values.
+            table: Markdown; None for a table of the metrics.
+            figures: by name, each becomes NAME.png; None for bars of the metrics.
+        """
+        options = dataclasses.asdict(self.options)
+        result = {
+            "kind": self.kind,
+            "name": self.name,
+            "metrics": dict(metrics),
+            "details": dict(details or {}),
+            "encoder": self.encoder.about(),
+            "data": self.splits.about(),
+            "options": options,
+            "versions": versions() | {"device": device_name(self.device)},
+        }
+        path = write_report(self.folder, result, table=table, figures=figures)
+        broken = sum(len(split.broken) for split in self.splits.named.values())
+        if broken:
+            self.note(f"{broken} files could not be used: result.json lists them")
+        self.note((path / "table.md").read_text(encoding="utf-8"))
+        self.note(f"report: {path}")
+        return 0
+
+    def _told(self, batches: Iterator[SplitBatch], total: int, what: str) -> Iterator[SplitBatch]:
+        """The same batches; tells now and then how far they are."""
+        told = time.monotonic()
+        for batch in batches:
+            yield batch
+            if time.monotonic() - told >= _SECONDS:
+                told = time.monotonic()
+                self.note(f"features of {what}: {int(batch.rows[-1]) + 1:,} of {total:,} images")
+
+
+@contextlib.contextmanager
+def open_evaluation(
+    kind: str, options: EncoderOptions, *, needs: tuple[str, ...] = ("train", "test")
+) -> Iterator[Evaluation]:
+    """Load the encoder, open the data, claim the report's folder; leave nothing behind if anything is wrong.
+
+    Args:
+        kind: of the evaluation.
+        options: those given.
+        needs: splits that the data must have.
+
+    Raises:
+        BadInput: any of it cannot be had.
+    """
+    set_threads(options.threads)
+    device = resolve_device(options.device)
+    set_fp32_products(device)
+    with contextlib.ExitStack() as stack:
+        with user_errors():
+            encoder = load_encoder(options, data_channels(options.data), device)
+            name = fit_line(options.name or encoder.objective, 60) or "unknown"
+            folder = stack.enter_context(ReportFolder(options.out, default=f"{kind}-{name}"))
+            for line in encoder.notes:
+                print(line, flush=True)
+            splits = open_splits(options, encoder.image_size, device, print, needs=needs)
+        dtype = torch.bfloat16 if options.precision == "bf16" else None
+        yield Evaluation(kind, options, name, device, dtype, encoder, splits, folder, Streams(options.seed))
