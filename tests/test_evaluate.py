@@ -189,7 +189,7 @@ BAD = {
     "missing file": (["knn", "--encoder", "nowhere.safetensors"], "nowhere.safetensors"),
     "a folder as file": (["knn", "--encoder", "empty"], "empty"),
     "garbage": (["knn", "--encoder", "garbage.safetensors"], "not a sound safetensors file"),
-    "a pickle with code": (["knn", "--encoder", "code.safetensors"], "not a sound safetensors file"),
+    "a pickle with code": (["knn", "--encoder", "code.safetensors"], "nothing of it was run"),
     "unknown encoder": (["knn", "--encoder", "strange.safetensors"], "strange.safetensors"),
     "absurd channels": (["knn", "--encoder", "wide.safetensors"], "in_channels"),
     "oblong images": (["knn", "--encoder", "flat.safetensors"], "square"),

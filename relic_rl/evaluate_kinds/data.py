@@ -108,7 +108,7 @@ def open_splits(
         made = {
             name: content_style_images(
                 counts.get(name, options.num_test_images),
-                name,  # type: ignore[arg-type]
+                name,
                 seed=options.data_seed,
                 size=size,
             )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from relic_rl.evaluate_kinds.shared_options import UNTRAINED, EncoderOptions
-from relic_rl.representation.encoders import ENCODERS, Encoder, ResNetEncoder, build_encoder
+from relic_rl.representation.encoders import Encoder, ResNetEncoder, build_encoder
 from relic_rl.representation.views import ViewMaker
-from relic_rl.representation.weights import load_encoder_weights, read_metadata
+from relic_rl.representation.weights import inspect_encoder_file, load_encoder_weights
 from relic_rl.runtime.seeding import Streams
 
+_PHOTOGRAPH = 224  # pixels that other projects' encoders see
 _MOST = {"in_channels": 1_024, "image_size": 4_096, "feature_dim": 1 << 16}
 
 
@@ -74,33 +74,38 @@ def load_encoder(options: EncoderOptions, data_channels: int, device: torch.devi
     assert options.encoder is not None
     if options.encoder == UNTRAINED:
         return _untrained(options, data_channels, device)
-    path = Path(options.encoder)
-    made_by = read_metadata(path)
-    architecture = made_by.get("encoder")
-    if architecture not in ENCODERS:
-        raise ValueError(f"{path} does not say what encoder it holds: give an encoder.safetensors of pretrain or train")
-    if options.architecture not in (None, architecture):
-        raise ValueError(f"--architecture {options.architecture}: {path} holds {architecture}; leave it out")
-    height, width = _sizes(path, made_by)
+    source = options.encoder
+    file = inspect_encoder_file(source)
+    resnet = file.name.startswith("resnet")
+    if options.architecture not in (None, file.name):
+        raise ValueError(f"--architecture {options.architecture}: {source} holds {file.name}; leave it out")
+    height, width = file.image_size or (_PHOTOGRAPH, _PHOTOGRAPH)
     if height != width:
-        raise ValueError(f"{path} sees images of {height}x{width} pixels: only square ones can be evaluated")
+        raise ValueError(f"{source} sees images of {height}x{width} pixels: only square ones can be evaluated")
     size = options.image_size or height
-    if size != height and architecture not in ("resnet18", "resnet50"):
-        raise ValueError(f"--image-size {size}: {path} holds {architecture} for {height} pixels only; leave it out")
-    in_channels = _count(path, made_by, "in_channels")
-    feature_dim = None if architecture.startswith("resnet") else _count(path, made_by, "feature_dim")
-    module = build_encoder(architecture, in_channels=in_channels, image_size=(size, size), feature_dim=feature_dim)
-    report = load_encoder_weights(path, module)
-    grey, stack = preparation(in_channels, data_channels, made_by)
+    if size != height and not resnet:
+        raise ValueError(f"--image-size {size}: {source} holds {file.name} for {height} pixels only; leave it out")
+    for name, value in (("in_channels", file.in_channels), ("image_size", size), ("feature_dim", file.feature_dim)):
+        if value is not None and not 1 <= value <= _MOST[name]:
+            raise ValueError(f"{source}: its {name} is said to be {value}: save the weights again")
+    module = build_encoder(
+        file.name,
+        in_channels=file.in_channels,
+        image_size=(size, size),
+        feature_dim=file.feature_dim,
+        width=file.width,
+    )
+    report = load_encoder_weights(source, module)
+    grey, stack = preparation(file.in_channels, data_channels, file.metadata)
     return _frozen(
         module,
         device,
-        architecture=architecture,
+        architecture=file.name,
         image_size=size,
         views=ViewMaker((), (), grey=grey, stack=stack),
-        objective=str(made_by.get("objective", "unknown")),
-        made_by=made_by,
-        notes=(f"{path}: {architecture}, all {len(report.matched)} tensors loaded",),
+        objective=str(file.metadata.get("objective", "unknown")),
+        made_by=file.metadata,
+        notes=(str(report),),
     )
 
 
@@ -145,7 +150,7 @@ def _untrained(options: EncoderOptions, data_channels: int, device: torch.device
     """Fresh weights, those that pretraining with the same seed begins from."""
     assert options.architecture is not None
     resnet = options.architecture.startswith("resnet")
-    size = options.image_size or (224 if resnet else 84)
+    size = options.image_size or (_PHOTOGRAPH if resnet else 84)
     torch.manual_seed(Streams(options.seed).integer("init"))
     module = build_encoder(options.architecture, in_channels=data_channels, image_size=(size, size))
     made_by = {"encoder": options.architecture, "objective": UNTRAINED, "seed": options.seed}
@@ -164,18 +169,3 @@ def _untrained(options: EncoderOptions, data_channels: int, device: torch.device
 def _frozen(module: Encoder, device: torch.device, **known: Any) -> LoadedEncoder:
     module = module.to(device).eval().requires_grad_(False)
     return LoadedEncoder(module=module, content_hash=content_hash(known["architecture"], module), **known)
-
-
-def _count(path: Path, made_by: dict[str, Any], name: str) -> int:
-    value = made_by.get(name)
-    if type(value) is not int or not 1 <= value <= _MOST[name]:
-        raise ValueError(f"{path}: its metadata say nothing sound of {name}: save the weights again")
-    return value
-
-
-def _sizes(path: Path, made_by: dict[str, Any]) -> tuple[int, int]:
-    sizes = made_by.get("image_size")
-    if not isinstance(sizes, list) or len(sizes) != 2:
-        raise ValueError(f"{path}: its metadata say nothing sound of image_size: save the weights again")
-    height, width = (_count(path, {"image_size": value}, "image_size") for value in sizes)
-    return height, width

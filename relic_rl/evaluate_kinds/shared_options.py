@@ -18,7 +18,9 @@ _IN_MEMORY = {"data": (ATARI, GENERATED)}
 class EncoderOptions:
     """Evaluate an encoder on images."""
 
-    encoder: str | None = option(None, "encoder.safetensors of pretrain or train; or untrained: fresh weights")
+    encoder: str | None = option(
+        None, "encoder.safetensors of pretrain or train, another project's ResNet (FILE or FILE#PREFIX), or untrained"
+    )
     architecture: Literal["nature", "impala", "resnet18", "resnet50"] | None = option(
         None, "what to build where no file says it: for --encoder untrained"
     )

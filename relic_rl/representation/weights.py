@@ -213,15 +213,6 @@ def split_source(source: str | Path) -> tuple[Path, str | None]:
     return Path(source), None
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What made the weights of a file, as given when they were saved; nothing where it does not say.
-
-    Raises:
-        ValueError: the file is missing or damaged.
-    """
-    return _read(path)[1]
-
-
 def _save(path: str | Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     data = save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
