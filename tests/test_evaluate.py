@@ -165,6 +165,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "garbage.safetensors").write_bytes(np.random.default_rng(0).bytes(5_000))
     (home / "code.safetensors").write_bytes(pickle.dumps({"code": Payload()}))
     torch.save({"code": torch.ones(2)}, home / "weights.pt")
+    torch.save({"conv1.weight": torch.ones(2), "code": Payload()}, home / "code.pth")
     (home / "taken").mkdir()
     (home / "taken" / "result.json").write_text("{}")
     (home / "empty").mkdir()
@@ -190,6 +191,9 @@ BAD = {
     "a folder as file": (["knn", "--encoder", "empty"], "empty"),
     "garbage": (["knn", "--encoder", "garbage.safetensors"], "not a sound safetensors file"),
     "a pickle with code": (["knn", "--encoder", "code.safetensors"], "nothing of it was run"),
+    "code beside weights": (["knn", "--encoder", "code.pth"], "nothing of it was run"),
+    "weights of something else": (["knn", "--encoder", "weights.pt"], "no encoder that is known here"),
+    "no such prefix": (["knn", "--encoder", "sound.safetensors#target"], "target"),
     "unknown encoder": (["knn", "--encoder", "strange.safetensors"], "strange.safetensors"),
     "absurd channels": (["knn", "--encoder", "wide.safetensors"], "in_channels"),
     "oblong images": (["knn", "--encoder", "flat.safetensors"], "square"),

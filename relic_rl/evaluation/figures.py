@@ -43,10 +43,10 @@ def metric_bars(encoders: Mapping[str, Mapping[str, tuple[float | None, float | 
             [value for _, value, _ in sound],
             thickness,
             xerr=[width for _, _, width in sound] if any(width for _, _, width in sound) else None,
-            label=_plain(name),
+            label=plain_text(name),
             color=f"C{number % 10}",
         )
-    panel.set_yticks(range(len(metrics)), [_plain(metric) for metric in metrics])
+    panel.set_yticks(range(len(metrics)), [plain_text(metric) for metric in metrics])
     panel.invert_yaxis()
     panel.grid(axis="x", alpha=0.3)
     if encoders:
@@ -54,6 +54,6 @@ def metric_bars(encoders: Mapping[str, Mapping[str, tuple[float | None, float | 
     return figure
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text as matplotlib shows it whole: a dollar sign would begin a formula, an underscore hides a legend's entry."""
     return text.replace("$", r"\$").lstrip("_") or "-"
