@@ -9,6 +9,7 @@ import torch
 from image_files import write_photographs
 
 from relic_rl.evaluate import main
+from relic_rl.evaluate_kinds.invariance import _rows
 from relic_rl.evaluation.class_statistics import class_statistics
 from relic_rl.evaluation.variance_shares import variance_share
 from relic_rl.images.content_style import content_style_images
@@ -52,6 +53,8 @@ def measure(tmp_path: Path, out: str, *more: str) -> dict:
 def test_an_encoder_of_luma_is_invariant_to_grey_and_to_nothing_else(encoder, tmp_path, capsys):
     found = measure(tmp_path, "out")
     metrics = found["metrics"]
+    order = measure(tmp_path, "order", "--interventions", "all", "grey")["metrics"]
+    assert {name: metrics[name] for name in order} == pytest.approx(order, rel=1e-5, abs=1e-6)
     assert metrics["grey/kl"] == pytest.approx(0, abs=1e-6)
     assert metrics["grey/alignment"] == pytest.approx(0, abs=1e-6)
     assert metrics["grey/style_share"] == pytest.approx(0, abs=1e-6)
@@ -118,8 +121,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, word, encoder, tmp_
     assert not (tmp_path / "made").exists()
 
 
+def test_images_are_drawn_from_all_over_the_split():
+    rows = _rows(1000, 50)
+    assert len(set(rows.tolist())) == 50
+    assert 300 < rows.mean() < 700
+    assert (rows == _rows(1000, 50)).all()
+    assert sorted(_rows(7, 50).tolist()) == list(range(7))
+
+
 def test_joined_and_the_same_again(encoder, tmp_path, capsys):
-    few = ["--interventions", "flip"]
+    few = ["--interventions", "crop"]
     first, again = measure(tmp_path, "a", *few), measure(tmp_path, "b", *few, "--batch-size", "19")
     assert again["metrics"] == pytest.approx(first["metrics"], rel=1e-4)
     fresh = ["--encoder", "untrained", "--architecture", "nature", "--image-size", "36", *few]

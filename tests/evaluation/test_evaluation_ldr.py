@@ -113,7 +113,7 @@ def test_the_correction_takes_the_bias_away() -> None:
 
 
 def test_what_is_left_out_is_counted() -> None:
-    features = torch.tensor([[0.0], [1], [5], [6], [2], [0.1], [0.1], [0.1], [0.4], [0.6]])
+    features = torch.tensor([[0.0], [1], [5], [6], [2], [0.1], [0.1], [0.1], [0.4], [0.6]], dtype=torch.float64)
     labels = torch.tensor([0, 0, 1, 1, 2, 3, 3, 3, 5, 5])
     found = discriminant_ratio(class_statistics(features, labels, 7))
     assert (found.classes, found.too_few, found.without_spread, found.pairs) == (3, 1, 1, 6)

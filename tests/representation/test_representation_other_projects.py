@@ -208,6 +208,10 @@ def sparse(state: dict[str, torch.Tensor]) -> None:
     state["conv1.weight"] = state["conv1.weight"].float().to_sparse()
 
 
+def quantised(state: dict[str, torch.Tensor]) -> None:
+    state["conv1.weight"] = torch.quantize_per_tensor(state["conv1.weight"].float(), 0.1, 0, torch.qint8)
+
+
 def meta(state: dict[str, torch.Tensor]) -> None:
     state["bn1.weight"] = state["bn1.weight"].to("meta")
 
@@ -219,6 +223,7 @@ def meta(state: dict[str, torch.Tensor]) -> None:
         (cifar_stem, r"conv1\.weight is \[64, 3, 3, 3\], not \[64, 3, 7, 7\]"),
         (one_missing, r"layer4\.1\.bn2\.running_var missing, none left over"),
         (sparse, r"conv1\.weight, .* missing"),
+        (quantised, r"conv1\.weight, .* missing"),
         (meta, r"bn1\.weight missing"),
     ],
 )
@@ -245,6 +250,8 @@ def test_names_alone() -> None:
     nothing = match_names(["a.b"], expected, "conv.weight")
     assert nothing.missing(expected) == expected
     assert nothing.left_over == ["a.b"]
+    two = ["deep.conv.weight", "deep.head.weight", "deep.head.more", *found]  # a larger network, and ours
+    assert match_names(two, expected, "conv.weight", ({},)).prefix == "net."
     assert match_names(["xconv.weight", "xhead.weight"], expected, "conv.weight").names == {}
 
 
@@ -323,7 +330,8 @@ def test_nested_dicts_are_each_looked_at_once(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("length", [0x80, 0x4B50])
 def test_safetensors_that_begin_like_a_pickle_or_a_zip(length: int, tmp_path: pathlib.Path) -> None:
-    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    header = b'{"__metadata__":{"made_by":"{}"},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    header = header.replace(b"{}", rb"{\"seed\":1}").ljust(length)
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", length) + header + struct.pack("<f", 2.5))
-    assert read_weights(path).tensors == {"w": torch.tensor([2.5])}
+    assert read_weights(path) == ({"w": torch.tensor([2.5])}, {"seed": 1})

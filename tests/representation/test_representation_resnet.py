@@ -129,6 +129,10 @@ def test_torchvision_s_files_load_with_their_classifier_left_out(tmp_path):
 def test_what_a_file_holds_is_told_where_it_does_not_fit(tmp_path):
     encoder = build_encoder("resnet18", in_channels=3, image_size=(64, 64))
     save_encoder(tmp_path / "a.safetensors", encoder, {"encoder": "resnet18", "image_size": [64, 64]})
+    state = encoder.state_dict() | {"fc.bias": torch.zeros(10)}
+    save_file(state, tmp_path / "b.safetensors", {"made_by": '{"encoder": "resnet18"}'})
+    with pytest.raises(ValueError, match=r"none missing, fc\.bias left over"):  # of ours nothing is left out
+        load_encoder_weights(tmp_path / "b.safetensors", encoder)
     with pytest.raises(ValueError, match="the file holds resnet18 for images of 64x64") as caught:
         load_encoder_weights(tmp_path / "a.safetensors", build_encoder("nature"))
     assert len(str(caught.value).replace(str(tmp_path), "")) < 350
