@@ -144,8 +144,7 @@ def _features(
         for name, recipes in wanted.items():
             sizes = (size,) * len(recipes)
             maker = ViewMaker(recipes, sizes, grey=encoder.views.grey, stack=encoder.views.stack)
-            # Recolouring may write into its input, and the next intervention needs the images as they were.
-            views = maker(images.clone(), of_batch[-len(recipes) :])
+            views = maker(images, of_batch[-len(recipes) :])
             with torch.no_grad(), autocast(device, evaluation.dtype):
                 for part, view in zip(parts[name], views, strict=True):
                     part.append(encoder.module(view).float().cpu())
