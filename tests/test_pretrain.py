@@ -336,6 +336,18 @@ def test_an_agent_starts_from_it_and_leaves_it_alone(tmp_path: Path, capsys: pyt
     assert "--encoder-weights" in capsys.readouterr().err
 
 
+def test_another_project_s_encoder_is_where_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = build_encoder("resnet18", in_channels=3, image_size=(36, 36)).state_dict()
+    checkpoint = tmp_path / "moco.pth.tar"
+    torch.save({"epoch": 9, "state_dict": {f"module.encoder_q.{name}": v for name, v in theirs.items()}}, checkpoint)
+    options = ["--encoder", "resnet18", "--encoder-weights", str(checkpoint), "--learning-rate", "1e-9"]
+    options += ["--num-images", "4", "--batch-size", "4", "--epochs", "1", "--warmup-epochs", "0", "--knn-every", "0"]
+    assert main([*TINY, *options, "--run-dir", str(tmp_path / "run")]) == 0
+    assert "state_dict.module.encoder_q.layer1 -> layer1 (24)" in capsys.readouterr().out
+    after = load_file(tmp_path / "run" / "encoder.safetensors")
+    torch.testing.assert_close(after["layer1.0.conv1.weight"], theirs["layer1.0.conv1.weight"], rtol=0, atol=1e-6)
+
+
 def test_frames_of_games_are_collected_once_and_by_a_trained_policy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
