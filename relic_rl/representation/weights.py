@@ -18,9 +18,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from relic_rl.representation.critic import Critic
-from relic_rl.representation.encoders import ENCODERS, Encoder, ResNet18Encoder, ResNet50Encoder
+from relic_rl.representation.encoders import ENCODERS, Encoder, ResNet18Encoder, ResNet50Encoder, build_encoder
 from relic_rl.representation.weight_files import METADATA_KEY, WeightsFile, read_weights
 from relic_rl.representation.weight_names import NameMatch, describe, match_names
+
+_MOST_CHANNELS = 1024  # of an image
+_MOST_WIDTH = 16  # that multiplies channels
+_MOST_UNITS = 1 << 16  # of a critic's layer
 
 
 class LoadReport(NamedTuple):
@@ -160,14 +164,14 @@ def read_critic(path: str | Path) -> tuple[Critic, LoadReport]:
     tensors = read_weights(Path(path)).tensors
     first, second, normalised = (tensors.get(f"layers.{i}.weight") for i in (0, 2, 3))
     last = second if normalised is None else normalised
-    if first is None or first.ndim != 2 or (last is not None and last.ndim != 2) or 0 in first.shape:
+    sizes = [side for weight in (first, last) if weight is not None for side in weight.shape]
+    if first is None or first.ndim != 2 or (last is not None and last.ndim != 2) or not _plausible(sizes):
         raise ValueError(f"{path} holds no critic: give a critic.safetensors of pretrain or train")
     hidden, in_dim = first.shape
-    critic = (
-        Critic(in_dim, 1, hidden, layers=1)
-        if last is None
-        else Critic(in_dim, hidden, max(last.shape[0], 1), batch_norm=normalised is not None)
-    )
+    if last is None:
+        critic = Critic(in_dim, 1, hidden, layers=1)
+    else:
+        critic = Critic(in_dim, hidden, last.shape[0], batch_norm=normalised is not None)
     return critic, load_critic_weights(path, critic)
 
 
@@ -185,6 +189,7 @@ def inspect_encoder_file(source: str | Path) -> EncoderFile:
     made_by = file.metadata
     stated = _stated_encoder(made_by)
     if stated is not None:
+        _check_stated(path, stated, file.tensors)
         return stated
     for name, kind in (("resnet18", ResNet18Encoder), ("resnet50", ResNet50Encoder)):
         with torch.device("meta"):
@@ -193,7 +198,9 @@ def inspect_encoder_file(source: str | Path) -> EncoderFile:
         first = file.tensors.get(match.names.get(encoder.input_weight, ""))
         if first is None or first.ndim != 4 or match.left_over:
             continue
-        width, channels = max(first.shape[0] // 64, 1), max(first.shape[1], 1)
+        width, channels = first.shape[0] // 64, first.shape[1]
+        if not (1 <= width <= _MOST_WIDTH and 1 <= channels <= _MOST_CHANNELS):
+            continue
         with torch.device("meta"):
             expected = kind(in_channels=channels, width=width).state_dict()
         fits = all(file.tensors[theirs].shape == expected[ours].shape for ours, theirs in match.names.items())
@@ -244,6 +251,23 @@ def _stated_encoder(made_by: dict[str, Any]) -> EncoderFile | None:
     return None
 
 
+def _check_stated(path: Path, stated: EncoderFile, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a file whose tensors are not what it says, before anything of the sizes that it states is made."""
+    assert stated.image_size is not None
+    with torch.device("meta"):  # shapes without memory
+        expected = build_encoder(
+            stated.name,
+            in_channels=stated.in_channels,
+            image_size=stated.image_size,
+            feature_dim=stated.feature_dim,
+        ).state_dict()
+    if any(name not in tensors or tensors[name].shape != value.shape for name, value in expected.items()):
+        raise ValueError(
+            f"{path} says that it holds {stated.name} with in_channels {stated.in_channels}, image_size "
+            f"{list(stated.image_size)}, feature_dim {stated.feature_dim}, which does not fit its tensors: save again"
+        )
+
+
 def _refuse_names(
     path: Path, module: nn.Module, missing: list[str], extra: list[str], metadata: dict[str, Any]
 ) -> NoReturn:
@@ -270,8 +294,18 @@ def _copy(path: Path, module: nn.Module, tensors: Mapping[str, Tensor], metadata
 
 
 def _differ_in_channels(old: Tensor, new: Tensor) -> bool:
-    """Whether two convolutions' weights [out, in, kernel, kernel] differ in their input channels."""
-    return old.is_floating_point() and old.ndim == new.ndim == 4 and old.shape[1] != new.shape[1]
+    """Whether two convolutions' weights [out, in, kernel, kernel] differ in their input channels, and in nothing else.
+
+    A view of one number can claim any shape in a file: nothing is computed on sizes that no image has.
+    """
+    if not old.is_floating_point() or old.ndim != 4 or old.shape[0] != new.shape[0] or old.shape[2:] != new.shape[2:]:
+        return False
+    return old.shape[1] != new.shape[1] and 1 <= old.shape[1] <= _MOST_CHANNELS
+
+
+def _plausible(sizes: list[int]) -> bool:
+    """Whether layers of these sizes may be built: a view of one number can claim any in a file."""
+    return all(1 <= size <= _MOST_UNITS for size in sizes)
 
 
 def _stated(metadata: dict[str, Any]) -> str:

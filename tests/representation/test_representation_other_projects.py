@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from relic_rl.representation.encoders import build_encoder
 from relic_rl.representation.weight_files import read_weights
 from relic_rl.representation.weight_names import match_names
-from relic_rl.representation.weights import inspect_encoder_file, load_encoder_weights, save_encoder
+from relic_rl.representation.weights import inspect_encoder_file, load_encoder_weights, read_critic, save_encoder
 
 SMALL = {"in_channels": 3, "image_size": (32, 32)}
 NUMBERS = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
@@ -173,6 +173,15 @@ def test_our_own_files_say_what_they_hold(tmp_path: pathlib.Path) -> None:
     made_by = {"encoder": "nature", "in_channels": 2, "image_size": [40, 44], "feature_dim": 24, "objective": "relic"}
     save_encoder(tmp_path / "a", encoder, made_by)
     assert inspect_encoder_file(tmp_path / "a") == ("nature", 2, 1, (40, 44), 24, made_by)
+    for changes in (
+        {"image_size": [4000, 4000]},
+        {"feature_dim": 10**12},
+        {"in_channels": 10**9},
+        {"encoder": "impala"},
+    ):
+        save_encoder(tmp_path / "a", encoder, made_by | changes)
+        with pytest.raises(ValueError, match="which does not fit its tensors"):
+            inspect_encoder_file(tmp_path / "a")
     save_file(encoder.state_dict(), tmp_path / "b")
     with pytest.raises(ValueError, match=r"no encoder that is known here \(it has conv1\.bias, .* and 5 more"):
         inspect_encoder_file(tmp_path / "b")
@@ -216,6 +225,7 @@ def meta(state: dict[str, torch.Tensor]) -> None:
     state["bn1.weight"] = state["bn1.weight"].to("meta")
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -238,6 +248,32 @@ def test_another_architecture_is_refused(change, message, theirs, tmp_path) -> N
     assert torch.equal(encoder.conv1.weight, before)
     with pytest.raises(ValueError, match="no encoder that is known here"):
         inspect_encoder_file(tmp_path / "model.pth")
+
+
+def claimed(shapes: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of these shapes that are all views of one number: small in a file."""
+    return {name: torch.zeros((), dtype=value.dtype).expand(value.shape) for name, value in shapes.items()}
+
+
+def test_wide_and_grey_networks_are_recognised(tmp_path: pathlib.Path) -> None:
+    with torch.device("meta"):
+        wide = build_encoder("resnet50", in_channels=1, image_size=(32, 32), width=2).state_dict()
+    torch.save(claimed(behind("backbone.", wide)), tmp_path / "wide.pth")
+    assert inspect_encoder_file(tmp_path / "wide.pth")[:3] == ("resnet50", 1, 2)
+
+
+def test_absurd_sizes_cost_nothing(theirs: dict[str, torch.Tensor], tmp_path: pathlib.Path) -> None:
+    encoder = build_encoder("resnet18", **SMALL)
+    for shape in ((64, 10**12, 7, 7), (10**12, 1, 7, 7), (64, 0, 7, 7)):
+        weight = torch.zeros(()).expand(shape) if 0 not in shape else torch.zeros(shape)
+        torch.save({**theirs, "conv1.weight": weight}, tmp_path / "absurd.pth")
+        with pytest.raises(ValueError, match=r"conv1\.weight is \["):
+            load_encoder_weights(tmp_path / "absurd.pth", encoder)
+        with pytest.raises(ValueError, match="no encoder that is known here"):
+            inspect_encoder_file(tmp_path / "absurd.pth")
+    torch.save({"layers.0.weight": torch.zeros(()).expand(10**6, 10**6)}, tmp_path / "critic.pth")
+    with pytest.raises(ValueError, match="holds no critic"):
+        read_critic(tmp_path / "critic.pth")
 
 
 def test_names_alone() -> None:

@@ -139,7 +139,7 @@ def integer_input(tensors):
         (missing, r"conv2\.bias missing, none left over"),
         (left_over, r"none missing, policy\.weight left over"),
         (wrong_shape, r"conv3\.weight is \[64, 64, 2, 3\], not \[64, 64, 3, 3\]"),
-        (wrong_outputs_and_channels, r"conv1\.weight is \[16, 4, 8, 8\], not \[32, 4, 8, 8\]"),
+        (wrong_outputs_and_channels, r"conv1\.weight is \[16, 1, 8, 8\], not \[32, 4, 8, 8\]"),
         (not_finite, r"conv2\.weight is not finite"),
         (infinite, r"conv2\.bias is not finite"),
         (integers, r"conv2\.weight has type torch.int32"),
