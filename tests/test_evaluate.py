@@ -218,6 +218,7 @@ BAD = {
     "num-images of a folder": (["knn", *SOUND, "--data", "only-train", "--num-images", "9"], "--num-images"),
     "unknown label": (["knn", *SOUND, "--num-images", "50", "--label", "memberr"], "member"),
     "too many neighbours": (["knn", *SOUND, "--num-images", "50", "--num-test-images", "9"], "--k 200"),
+    "no k": (["knn", *SOUND, "--k"], "--k"),
     "no neighbours": (["knn", *SOUND, "--k", "0"], "--k"),
     "no temperature": (["knn", *SOUND, "--temperature", "0"], "--temperature"),
     "nan": (["knn", *SOUND, "--temperature", "nan"], "--temperature"),

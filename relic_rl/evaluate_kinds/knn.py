@@ -16,13 +16,15 @@ def run(options: Options) -> int:
         BadInput: no such data, encoder or label, or more neighbours than training images.
     """
     with open_evaluation("knn", options) as evaluation:
-        names = evaluation.splits.label_names(options.label)
+        splits = evaluation.splits
+        names = splits.label_names(options.label)
+        labels = usable_labels(names, splits["train"].labels, options.label, evaluation.note)
         train = evaluation.features("train")
         if max(options.k) > len(train):
             raise BadInput(f"--k {max(options.k)} is more than the {len(train)} training images: give fewer, such as 5")
-        tests = {name: evaluation.features(name) for name in evaluation.splits.tests}
+        tests = {name: evaluation.features(name) for name in splits.tests}
         metrics: dict[str, float | None] = {}
-        for label in usable_labels(names, train, options.label, evaluation.note):
+        for label in labels:
             reference, known = (part.to(evaluation.device) for part in train.labelled(label))
             for split, features in tests.items():
                 asked, truth = (part.to(evaluation.device) for part in features.labelled(label))
@@ -30,6 +32,6 @@ def run(options: Options) -> int:
                     predicted = knn_predict(
                         reference, known, asked, train.num_classes[label], k=k, temperature=options.temperature
                     )
-                    right = (predicted == truth).float()
-                    metrics[f"{label}/{split}/k={k}"] = float(right.mean()) if any_known(truth, known) else None
+                    hits = int((predicted == truth).sum())
+                    metrics[f"{label}/{split}/k={k}"] = hits / len(truth) if any_known(truth, known) else None
         return evaluation.finish(metrics, {"training_images": len(train)})

@@ -55,6 +55,7 @@ class Evaluation:
     splits: Splits
     folder: ReportFolder
     streams: Streams
+    _told_at: float = dataclasses.field(default_factory=time.monotonic)
 
     def note(self, message: str) -> None:
         """Tell the user."""
@@ -76,7 +77,7 @@ class Evaluation:
         """
 
         def stream() -> Iterator[tuple[Tensor, Any]]:
-            batches = self._told(split.batches(self.options.batch_size), len(split), what)
+            batches = self._watched(split.batches(self.options.batch_size), len(split), what)
             return stream_features(self.encoder.module, batches, self.prepare, self.device, self.dtype)
 
         dim = self.encoder.module.feature_dim
@@ -137,14 +138,16 @@ class Evaluation:
         self.note(f"report: {path}")
         return 0
 
-    def _told(self, batches: Iterator[SplitBatch], total: int, what: str) -> Iterator[SplitBatch]:
-        """The same batches; tells now and then how far they are."""
-        told = time.monotonic()
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tell now and then how far something is."""
+        if time.monotonic() - self._told_at >= _SECONDS:
+            self._told_at = time.monotonic()
+            self.note(f"{what}: {done:,} of {total:,}")
+
+    def _watched(self, batches: Iterator[SplitBatch], total: int, what: str) -> Iterator[SplitBatch]:
         for batch in batches:
             yield batch
-            if time.monotonic() - told >= _SECONDS:
-                told = time.monotonic()
-                self.note(f"features of {what}: {int(batch.rows[-1]) + 1:,} of {total:,} images")
+            self.progress(f"features of {what}, images", int(batch.rows[-1]) + 1, total)
 
 
 @contextlib.contextmanager

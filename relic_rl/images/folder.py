@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from relic_rl.images.batches import BatchPlan, BatchSpec, ImageBatch
 from relic_rl.images.decoding import BrokenImage, Crop, central_crop, decode_crops
-from relic_rl.images.folder_index import FolderIndex, index_folder
+from relic_rl.images.folder_index import FolderIndex, index_folder, restrict_index
 from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.worker import begin_worker, worker_errors
 from relic_rl.representation.crops import crop_boxes
@@ -182,6 +184,12 @@ class FolderSource:
                     raise RunFailed(batch.failure)
                 self.broken |= {f"train/{name}": reason for name, reason in batch.broken}
                 yield batch
+
+    def restricted(self, rows: NDArray[np.int64]) -> FolderSource:
+        """The same source over some training images, int64 [M]."""
+        source = copy.copy(self)
+        source.index = restrict_index(self.index, rows)
+        return source
 
     def test_images(self, count: int) -> LabelledImages | None:
         """Up to `count` images of val/, evenly from all of it, seen whole; None where there is no val/."""

@@ -91,6 +91,17 @@ def index_folder(root: Path) -> FolderIndex:
     )
 
 
+def restrict_index(index: FolderIndex, rows: NDArray[np.int64]) -> FolderIndex:
+    """The files of some rows, int64 [M], in their order; classes keep their numbers."""
+    digest = hashlib.sha256(index.fingerprint.encode())
+    digest.update(rows.tobytes())
+    return index._replace(
+        paths=PackedPaths([index.paths[int(row)] for row in rows]),
+        targets=index.targets[rows],
+        fingerprint=digest.hexdigest(),
+    )
+
+
 def _look_through(root: Path) -> dict[str, Any]:
     """Everything about the folder, as plain values; remembered if it can be."""
     classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())

@@ -1,0 +1,147 @@
+"""`linear` and `finetune` from command line to report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from relic_rl.evaluate import main
+from relic_rl.representation.encoders import build_encoder
+from relic_rl.representation.weights import save_encoder
+
+MACHINE = ["--device", "cpu", "--threads", "1", "--workers", "0"]
+SMALL = [*MACHINE, "--num-images", "160", "--num-test-images", "40", "--image-size", "36", "--epochs", "2"]
+UNTRAINED = ["--encoder", "untrained", "--architecture", "nature"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def result(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture
+def stripes(tmp_path: Path) -> Path:
+    """Photographs of six kinds of stripes, which a linear classifier tells apart, and one broken file."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 3)):
+        for kind in range(6):
+            folder = tmp_path / "images" / split / f"kind-{kind}"
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 40, (40, 40, 3))
+                if kind < 3:
+                    pixels[..., kind] += 200
+                else:
+                    pixels[..., [c for c in range(3) if c != kind - 3]] += 200
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    (tmp_path / "images" / "train" / "kind-0" / "text.jpg").write_text("no image")
+    return tmp_path / "images"
+
+
+def test_linear_on_generated_images(tmp_path):
+    arguments = ["linear", *UNTRAINED, *SMALL, "--label", "all"]
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    found = result(tmp_path / "a")
+    assert {"member/test/top1", "member/test/top5", "member/ood/top1", "noise/test/top1"} <= set(found["metrics"])
+    assert "noise/test/top5" not in found["metrics"]  # five values
+    assert found["metrics"]["colour/ood/top1"] is None
+    assert set(found["details"]["labels"]["member"]["held_out_top1"]) == {"0.1", "0.3", "1.0", "3.0", "10.0", "30.0"}
+    assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
+    assert result(tmp_path / "b")["metrics"] == found["metrics"]
+    assert main([*arguments, "--seed", "1", "--out", str(tmp_path / "c")]) == 0
+    assert result(tmp_path / "c")["metrics"] != found["metrics"]
+
+
+@pytest.mark.parametrize("augmentation", ["auto", "none"])
+def test_linear_on_a_folder(tmp_path, stripes, augmentation):
+    torch.manual_seed(0)
+    encoder = build_encoder("nature", in_channels=3, image_size=(36, 36), feature_dim=32)
+    metadata = {"encoder": "nature", "in_channels": 3, "image_size": [36, 36], "feature_dim": 32, "objective": "x"}
+    save_encoder(tmp_path / "encoder.safetensors", encoder, metadata)
+    arguments = ["linear", "--encoder", str(tmp_path / "encoder.safetensors"), "--data", str(stripes), *MACHINE]
+    arguments += ["--augmentation", augmentation, "--epochs", "12", "--train-batch-size", "16"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    found = result(tmp_path / "out")
+    assert found["metrics"]["class/test/top1"] > 0.9
+    assert found["metrics"]["class/test/top5"] == 1.0
+    assert found["details"]["training_images"] == 48
+    assert found["data"]["broken_files"] == {"train": {"kind-0/text.jpg": "not an image"}}
+
+
+def test_crops_differ_from_whole_images(tmp_path):
+    for name in ("crops", "none"):
+        arguments = [*UNTRAINED, *SMALL, "--augmentation", name, "--learning-rates", "1"]
+        assert main(["linear", *arguments, "--out", str(tmp_path / name)]) == 0
+    assert result(tmp_path / "crops")["metrics"] != result(tmp_path / "none")["metrics"]
+
+
+def test_finetune(tmp_path, stripes):
+    arguments = ["finetune", *UNTRAINED, "--image-size", "36", "--data", str(stripes), *MACHINE, "--epochs", "10"]
+    arguments += ["--shares", "0.25", "1", "--learning-rates", "0.001", "0.003", "--train-batch-size", "16"]
+    assert main([*arguments, "--augmentation", "none", "--out", str(tmp_path / "out")]) == 0
+    found = result(tmp_path / "out")
+    assert found["metrics"]["class/test/100 % of labels/top1"] > 0.9
+    assert set(found["metrics"]) == {f"class/test/{s} % of labels/top{k}" for s in (25, 100) for k in (1, 5)}
+    assert found["details"]["class/25 % of labels"]["labelled_images"] == 12
+    assert set(found["details"]["class/100 % of labels"]["held_out_top1"]) == {"0.001", "0.003"}
+
+
+def test_finetune_leaves_the_encoder_as_it_was(tmp_path, monkeypatch):
+    from relic_rl.evaluate_kinds import opening
+
+    seen = []
+    load = opening.load_encoder
+    monkeypatch.setattr(opening, "load_encoder", lambda *a: seen.append(load(*a)) or seen[-1])
+    arguments = ["finetune", *UNTRAINED, *SMALL, "--shares", "1", "--learning-rates", "0.01", "--out"]
+    assert main([*arguments, str(tmp_path / "a")]) == 0
+    assert main([*arguments, str(tmp_path / "b")]) == 0
+    for weights, again in zip(seen[0].module.parameters(), seen[1].module.parameters(), strict=True):
+        assert torch.equal(weights, again)
+    assert result(tmp_path / "a")["metrics"] == result(tmp_path / "b")["metrics"]
+
+
+BAD = {
+    "unknown augmentation": (["linear", "--augmentation", "jitter"], "crops"),
+    "no learning rate": (["linear", "--learning-rates", "0"], "--learning-rates"),
+    "negative decay": (["linear", "--weight-decay", "-1"], "--weight-decay"),
+    "all held out": (["linear", "--held-out", "0.9"], "--held-out"),
+    "nothing held out": (["finetune", "--held-out", "0"], "--held-out"),
+    "no epochs": (["linear", "--epochs", "0"], "--epochs"),
+    "no rates at all": (["linear", "--learning-rates"], "--learning-rates"),
+    "no shares": (["finetune", "--shares"], "--shares"),
+    "more than all labels": (["finetune", "--shares", "2"], "--shares"),
+    "no labels": (["finetune", "--shares", "0"], "--shares"),
+    "batch of one": (["finetune", "--train-batch-size", "1"], "--train-batch-size"),
+    "unknown optimiser": (["finetune", "--optimiser", "lars"], "--optimiser"),
+    "neighbours": (["linear", "--k", "3"], "--k"),
+    "unknown label": (["finetune", *SMALL[:-4], "--label", "colors"], "colour"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "word"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, *UNTRAINED, "--image-size", "36", "--out", "made"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert len(error.encode()) < 400
+    assert word in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rate_that_diverges_is_told(tmp_path, capsys):
+    arguments = [*UNTRAINED, *SMALL, "--learning-rates", "1e25", "--out", str(tmp_path / "out")]
+    assert main(["finetune", *arguments, "--shares", "1", "--optimiser", "sgd"]) == 1
+    error = capsys.readouterr().err
+    assert "give smaller --learning-rates" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
