@@ -11,7 +11,11 @@ DOORS = {
 }
 
 
-EVALUATIONS = {"knn": ("--encoder", "--label", "--k", "--compare")}
+EVALUATIONS = {
+    "knn": ("--encoder", "--label", "--k", "--compare"),
+    "linear": ("--encoder", "--augmentation", "--learning-rates", "--compare"),
+    "finetune": ("--encoder", "--shares", "--optimiser", "--compare"),
+}
 
 
 @pytest.mark.parametrize("kind", EVALUATIONS)
