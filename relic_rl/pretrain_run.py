@@ -127,16 +127,19 @@ class PretrainRun:
         if self.log is None:
             return
         with self.log.pause():
-            test = self.source.test_images(self.config.knn_images)
-            if test is None or len(test) == 0:
+            test = self.source.test_sample(self.config.knn_images)
+            if test is None:
                 return
             self.knn_accuracy = knn_accuracy(
                 self.learner.encoder,
                 lambda images: self.learner.views.plain(images, self.config.image_size),
-                self.source.reference_images(self.config.knn_images),
+                self.source.reference_sample(self.config.knn_images),
                 test,
+                self.source.num_classes,
                 self.learner.device,
             )
+        if self.knn_accuracy is None:
+            return
         self.log.add({"knn/accuracy": self.knn_accuracy})
         epoch = self.learner.updates // self.per_epoch
         self.progress.note(f"epoch {epoch}: nearest neighbours {self.knn_accuracy:.1%}")

@@ -14,6 +14,7 @@ from relic_rl.evaluate import available_kinds, main
 from relic_rl.evaluate_kinds.encoders import preparation
 from relic_rl.evaluation.knn import knn_accuracy
 from relic_rl.images.content_style import content_style_images
+from relic_rl.images.splits import MemorySplit, Sample
 from relic_rl.representation.encoders import build_encoder
 from relic_rl.representation.views import ViewMaker
 from relic_rl.representation.weights import load_encoder_weights, save_encoder
@@ -59,7 +60,8 @@ def test_neighbours_on_generated_images(tmp_path, capsys):
     encoder = build_encoder("nature", in_channels=3, image_size=(36, 36), feature_dim=16)
     load_encoder_weights(path, encoder)
     train, test = (content_style_images(n, s, seed=0, size=36) for n, s in ((120, "train"), (40, "test")))
-    slow = knn_accuracy(encoder, lambda x: x.float() / 255, train, test, torch.device("cpu"), k=5)
+    known, asked = (Sample(MemorySplit(part), np.arange(len(part)), "member") for part in (train, test))
+    slow = knn_accuracy(encoder, lambda x: x.float() / 255, known, asked, 40, torch.device("cpu"), k=5)
     assert found["metrics"]["member/test/k=5"] == pytest.approx(slow)
     assert "member/test/k=5" in capsys.readouterr().out
     assert {file.name for file in out.iterdir()} == {"result.json", "table.md", "metrics.png"}

@@ -78,7 +78,10 @@ class Evaluation:
 
         def stream() -> Iterator[tuple[Tensor, Any]]:
             batches = self._watched(split.batches(self.options.batch_size), len(split), what)
-            return stream_features(self.encoder.module, batches, self.prepare, self.device, self.dtype)
+            for found, of in stream_features(self.encoder.module, batches, self.prepare, self.device, self.dtype):
+                if not bool(torch.isfinite(found).all()):
+                    raise RunFailed("the encoder's features are not finite: use --precision fp32, or other weights")
+                yield found, of
 
         dim = self.encoder.module.feature_dim
         if self.options.cache_features:

@@ -32,6 +32,7 @@ class Accuracy(NamedTuple):
         return self.top1, -self.loss
 
 
+@torch.no_grad()
 def accuracy(batches: Iterable[tuple[Tensor, Tensor]]) -> Accuracy:
     """Top-1 and top-5 over batches, at least one image in all.
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from relic_rl.images.labelled import LabelledImages
+from relic_rl.evaluation.features import stream_features
+from relic_rl.images.splits import Sample
 
 TEMPERATURE = 0.07
 
@@ -53,54 +54,49 @@ def knn_predict(
 
 
 @torch.no_grad()
-def extract_features(
-    encoder: nn.Module, images: Tensor, prepare: Callable[[Tensor], Tensor], device: torch.device, *, chunk: int = 256
-) -> Tensor:
-    """Features [N, D], float32 on the device, of images [N, C, H, W]; the encoder in evaluation mode meanwhile.
-
-    Args:
-        encoder: its mode is put back afterwards.
-        images: uint8, on the CPU.
-        prepare: makes a chunk of images what the encoder takes.
-        device: the encoder's.
-        chunk: images at a time.
-    """
-    training = encoder.training
-    encoder.eval()
-    try:
-        parts = [
-            encoder(prepare(images[start : start + chunk].to(device))).float() for start in range(0, len(images), chunk)
-        ]
-    finally:
-        encoder.train(training)
-    return torch.cat(parts)
-
-
 def knn_accuracy(
     encoder: nn.Module,
     prepare: Callable[[Tensor], Tensor],
-    reference: LabelledImages,
-    test: LabelledImages,
+    reference: Sample,
+    test: Sample,
+    num_classes: int,
     device: torch.device,
     *,
     k: int = 20,
-) -> float:
-    """Share of test images whose nearest reference images vote for their primary label.
+    chunk: int = 256,
+) -> float | None:
+    """Share of test images whose nearest reference images vote for their label.
+
+    Images are streamed: a chunk of them is in memory at a time, and each is decoded once.
 
     Args:
-        encoder: on the device.
+        encoder: on the device; in evaluation mode meanwhile, its mode is put back afterwards.
         prepare: makes a chunk of images, uint8 [N, C, H, W], what the encoder takes.
         reference: labelled images that vote.
-        test: labelled images that are asked about, at least one.
+        test: labelled images that are asked about.
+        num_classes: values of their label.
         device: the encoder's.
         k: neighbours that vote.
+        chunk: images at a time.
+
+    Returns:
+        The share; None where no image of either sample can be used.
     """
 
-    def features(images: LabelledImages) -> tuple[Tensor, Tensor]:
-        pixels = torch.from_numpy(images.images.copy())
-        labels = torch.from_numpy(images.labels[images.primary].copy()).to(device)
-        return extract_features(encoder, pixels, prepare, device), labels
+    def features(sample: Sample) -> tuple[Tensor, Tensor]:
+        stream = stream_features(encoder, sample.split.batches(chunk, sample.rows), prepare, device)
+        parts = [(found, torch.from_numpy(sample.split.labels[sample.label][rows])) for found, rows in stream]
+        if not parts:
+            return torch.empty(0), torch.empty(0)
+        return torch.cat([part for part, _ in parts]), torch.cat([labels for _, labels in parts]).to(device)
 
-    (known, labels), (asked, truth) = features(reference), features(test)
-    predicted = knn_predict(known, labels, asked, reference.num_classes[reference.primary], k=k)
+    training = encoder.training
+    encoder.eval()
+    try:
+        (known, labels), (asked, truth) = features(reference), features(test)
+    finally:
+        encoder.train(training)
+    if not len(labels) or not len(truth):
+        return None
+    predicted = knn_predict(known, labels, asked, num_classes, k=k)
     return float((predicted == truth).float().mean())

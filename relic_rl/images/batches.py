@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relic_rl.images.labelled import LabelledImages
+from relic_rl.images.splits import Sample
 
 
 class BatchSpec(NamedTuple):
@@ -76,11 +76,11 @@ class ImageSource(Protocol):
         """The batches of a plan, in its order."""
         ...
 
-    def test_images(self, count: int) -> LabelledImages | None:
+    def test_sample(self, count: int) -> Sample | None:
         """Up to `count` test images, the same ones at every call; None where the data have no test split."""
         ...
 
-    def reference_images(self, count: int) -> LabelledImages:
+    def reference_sample(self, count: int) -> Sample:
         """Up to `count` training images without augmentation, the same ones at every call."""
         ...
 

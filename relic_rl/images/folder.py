@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from relic_rl.images.batches import BatchPlan, BatchSpec, ImageBatch
-from relic_rl.images.decoding import BrokenImage, Crop, central_crop, decode_crops
+from relic_rl.images.decoding import BrokenImage, Crop, decode_crops
 from relic_rl.images.folder_index import FolderIndex, index_folder, restrict_index
-from relic_rl.images.labelled import LabelledImages
+from relic_rl.images.splits import CLASS, FolderSplit, Sample
 from relic_rl.images.worker import begin_worker, worker_errors
 from relic_rl.representation.crops import crop_boxes
 from relic_rl.representation.view_recipes import ViewRecipe, view_draws
@@ -191,25 +191,22 @@ class FolderSource:
         source.index = restrict_index(self.index, rows)
         return source
 
-    def test_images(self, count: int) -> LabelledImages | None:
-        """Up to `count` images of val/, evenly from all of it, seen whole; None where there is no val/."""
-        return None if self.val is None else self._plain(self.val, count, "val")
+    def test_sample(self, count: int) -> Sample | None:
+        """Up to `count` images of val/, evenly from all of it; None where there is no val/."""
+        return None if self.val is None else self._evenly(self.val, count, "val")
 
-    def reference_images(self, count: int) -> LabelledImages:
-        """Up to `count` training images, evenly from all of them, seen whole."""
-        return self._plain(self.index, count, "train")
+    def reference_sample(self, count: int) -> Sample:
+        """Up to `count` training images, evenly from all of them."""
+        return self._evenly(self.index, count, "train")
 
-    def _plain(self, index: FolderIndex, count: int, split: str) -> LabelledImages:
-        chosen = np.unique(np.linspace(0, len(index.paths) - 1, min(count, len(index.paths))).astype(np.int64))
-        images, targets = [], []
-        for at in chosen:
-            name = index.paths[int(at)]
-            try:
-                images += decode_crops(index.root / name, lambda h, w: [central_crop(h, w, self.eval_size)])
-            except BrokenImage as reason:
-                self.broken[f"{split}/{name}"] = str(reason)
-                continue
-            targets.append(self.index.classes.index(index.classes[int(index.targets[at])]))
-        stacked = np.stack(images) if images else np.empty((0, 3, self.eval_size, self.eval_size), dtype=np.uint8)
-        labels = {"class": np.array(targets, dtype=np.int64)}
-        return LabelledImages(stacked, labels, "class", {"class": self.num_classes})
+    def _evenly(self, index: FolderIndex, count: int, name: str) -> Sample:
+        rows = np.unique(np.linspace(0, len(index.paths) - 1, min(count, len(index.paths))).astype(np.int64))
+        split = FolderSplit(
+            index,
+            self.eval_size,
+            classes=self.index.classes,
+            workers=self.workers,
+            broken=self.broken,
+            prefix=f"{name}/",
+        )
+        return Sample(split, rows, CLASS)

@@ -9,6 +9,7 @@ import torch
 
 from relic_rl.images.batches import BatchPlan, ImageBatch
 from relic_rl.images.labelled import LabelledImages
+from relic_rl.images.splits import MemorySplit, Sample
 
 
 class MemorySource:
@@ -51,10 +52,13 @@ class MemorySource:
                 images = images.pin_memory()
             yield ImageBatch(spec.number, images, torch.from_numpy(labels[spec.indices]), [])
 
-    def test_images(self, count: int) -> LabelledImages:
+    def test_sample(self, count: int) -> Sample:
         """The first `count` test images (their order is random)."""
-        return self.test.take(np.arange(min(count, len(self.test)), dtype=np.int64))
+        return self._first(self.test, count)
 
-    def reference_images(self, count: int) -> LabelledImages:
+    def reference_sample(self, count: int) -> Sample:
         """The first `count` training images (their order is random)."""
-        return self.train.take(np.arange(min(count, len(self.train)), dtype=np.int64))
+        return self._first(self.train, count)
+
+    def _first(self, images: LabelledImages, count: int) -> Sample:
+        return Sample(MemorySplit(images), np.arange(min(count, len(images)), dtype=np.int64), self.train.primary)

@@ -5,6 +5,7 @@ Of a folder only a few batches are in memory at a time; each file is decoded onc
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,6 +69,20 @@ class Split(Protocol):
         ...
 
 
+class Sample(NamedTuple):
+    """Some images of a split and the label that is asked about.
+
+    Attributes:
+        split: the split.
+        rows: int64 [M], ascending.
+        label: name of the label.
+    """
+
+    split: Split
+    rows: NDArray[np.int64]
+    label: str
+
+
 class MemorySplit:
     """A `Split` of images that are held in memory or mapped from disk.
 
@@ -78,8 +93,17 @@ class MemorySplit:
     def __init__(self, images: LabelledImages) -> None:
         self.images = images
         self.labels = images.labels
-        self.fingerprint = self.identity = images.fingerprint()
         self.broken: dict[str, str] = {}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Equal exactly where the images are."""
+        return self.images.fingerprint()
+
+    @property
+    def identity(self) -> str:
+        """The fingerprint: images in memory are shown as they are."""
+        return self.fingerprint
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,11 +120,13 @@ class FolderSplit:
     """A `Split` of class folders: ROOT/CLASS/FILE, central crops.
 
     Args:
-        root: the split's folder.
+        root: the split's folder, or what `index_folder` found in it.
         size: height and width of the images, pixels.
         classes: numbers the classes by their place here; None for those of the folder, sorted.
         workers: processes that decode; 0 decodes in this one.
         whole: show the whole image instead of its central 7/8.
+        broken: a dictionary that broken files are added to; None for one of its own.
+        prefix: of their names in it.
 
     Attributes:
         classes: names of the classes.
@@ -110,9 +136,17 @@ class FolderSplit:
     """
 
     def __init__(
-        self, root: Path, size: int, *, classes: Sequence[str] | None = None, workers: int = 0, whole: bool = False
+        self,
+        root: Path | FolderIndex,
+        size: int,
+        *,
+        classes: Sequence[str] | None = None,
+        workers: int = 0,
+        whole: bool = False,
+        broken: dict[str, str] | None = None,
+        prefix: str = "",
     ) -> None:
-        self.index = index_folder(root)
+        self.index = index_folder(root) if isinstance(root, Path) else root
         self.size = size
         self.workers = workers
         self.whole = whole
@@ -120,12 +154,14 @@ class FolderSplit:
         numbers = {name: number for number, name in enumerate(self.classes)}
         strange = [name for name in self.index.classes if name not in numbers]
         if strange:
-            raise ValueError(f"{root} has a class {strange[0]!r} that train has not: the layouts must agree")
+            raise ValueError(f"{self.index.root} has a class {strange[0]!r} that train has not: the layouts must agree")
         number = np.array([numbers[name] for name in self.index.classes], dtype=np.int64)
         self.labels = {CLASS: number[self.index.targets]}
         self.identity = _hash(self.index.fingerprint, *self.classes)
         self.fingerprint = _hash(self.identity, str(size), str(whole))
-        self.broken = dict(self.index.broken)
+        self.prefix = prefix
+        self.broken: dict[str, str] = {} if broken is None else broken
+        self._add_broken(dict(self.index.broken))
 
     def __len__(self) -> int:
         return len(self.index.paths)
@@ -145,9 +181,12 @@ class FolderSplit:
         )
         with worker_errors():
             for images, kept, broken in loader:
-                self.broken |= broken
+                self._add_broken(broken)
                 if len(kept):
                     yield SplitBatch(images, kept.numpy())
+
+    def _add_broken(self, broken: Mapping[str, str]) -> None:
+        self.broken.update({self.prefix + name: reason for name, reason in broken.items()})
 
 
 def _hash(*parts: str) -> str:

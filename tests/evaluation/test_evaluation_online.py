@@ -11,6 +11,7 @@ from relic_rl.evaluation.collapse import CollapseWatch, feature_health
 from relic_rl.evaluation.knn import knn_accuracy, knn_predict
 from relic_rl.evaluation.online_probe import FeatureTap, OnlineProbe
 from relic_rl.images.labelled import LabelledImages
+from relic_rl.images.splits import MemorySplit, Sample
 from relic_rl.representation.encoders import build_encoder
 from relic_rl.representation.objectives import build_objective
 
@@ -44,7 +45,8 @@ def test_accuracy_of_neighbours_on_images():
     torch.manual_seed(0)
     encoder = build_encoder("nature", in_channels=1, image_size=(36, 36))
     encoder.train()
-    accuracy = knn_accuracy(encoder, lambda x: x, images(0), images(1), CPU, k=5)
+    known, asked = (Sample(MemorySplit(images(seed)), np.arange(30), "class") for seed in (0, 1))
+    accuracy = knn_accuracy(encoder, lambda x: x, known, asked, 3, CPU, k=5, chunk=7)
     assert accuracy == 1.0
     assert encoder.training
 

@@ -54,6 +54,6 @@ def test_images_in_memory_are_served_as_they_are() -> None:
         assert np.array_equal(batch.images.numpy(), train.images[spec.indices])
         assert np.array_equal(batch.labels.numpy(), train.labels["member"][spec.indices])
     assert (source.num_images, source.num_classes, source.channels) == (40, 40, 3)
-    assert len(source.test_images(100)) == 12
-    assert len(source.reference_images(7)) == 7
+    assert len(source.test_sample(100).rows) == 12
+    assert len(source.reference_sample(7).rows) == 7
     assert source.fingerprint == train.fingerprint()

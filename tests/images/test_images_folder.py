@@ -162,12 +162,16 @@ def test_a_worker_that_dies_ends_the_run_in_one_line(photographs: Path, monkeypa
 
 def test_test_images_are_whole_and_labelled_as_in_training(photographs: Path) -> None:
     data = source(photographs)
-    test = data.test_images(9)
+    test = data.test_sample(9)
     assert test is not None
-    assert test.images.shape == (9, 3, 20, 20)
-    assert set(test.labels["class"].tolist()) == {0, 1, 2}
-    assert np.array_equal(test.images, data.test_images(9).images)
-    assert len(data.reference_images(1000)) == data.num_images - len(BROKEN) + 2  # two were never indexed
+    images = torch.cat([batch.images for batch in test.split.batches(4, test.rows)])
+    assert images.shape == (9, 3, 20, 20)
+    assert set(test.split.labels["class"][test.rows].tolist()) == {0, 1, 2}
+    assert np.array_equal(test.rows, data.test_sample(9).rows)
+    known = data.reference_sample(1000)
+    found = sum(len(batch.rows) for batch in known.split.batches(4, known.rows))
+    assert found == data.num_images - len(BROKEN) + 2  # two were never indexed
+    assert set(data.broken) == BROKEN
 
 
 def test_layouts_that_are_none(tmp_path: Path) -> None:
