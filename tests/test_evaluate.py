@@ -74,6 +74,8 @@ def test_all_labels_and_no_number_where_training_never_showed_a_value(tmp_path):
     assert metrics["colour/ood/k=5"] is None
     assert metrics["colour/test/k=5"] is not None
     assert metrics["family/ood/k=5"] is not None
+    assert main(["knn", *untrained, *SMALL, "--k", "5", "--ood", "ood-colour", "--out", str(tmp_path / "one")]) == 0
+    assert set(result(tmp_path / "one")["metrics"]) == {"member/test/k=5", "member/ood-colour/k=5"}
 
 
 @pytest.mark.parametrize("channels", [3, 4, 1])
@@ -107,6 +109,8 @@ def test_results_are_joined(tmp_path, capsys):
         assert main(["knn", *arguments, "--out", str(tmp_path / f"relic-{seed}")]) == 0
     untrained = ["--encoder", "untrained", "--architecture", "nature", "--image-size", "36", *SMALL, "--k", "9"]
     assert main(["knn", *untrained, "--out", str(tmp_path / "none")]) == 0
+    # Of no two encoders and no two splits were the features taken for each other's.
+    assert len(list((tmp_path / "cache" / "relic_rl" / "features").iterdir())) == 3 * 3
     folders = [str(tmp_path / name) for name in ("relic-0", "relic-1", "none")]
     capsys.readouterr()
     for kind in (["knn"], []):
@@ -220,6 +224,8 @@ BAD = {
     "num-images of a folder": (["knn", *SOUND, "--data", "only-train", "--num-images", "9"], "--num-images"),
     "unknown label": (["knn", *SOUND, "--num-images", "50", "--label", "memberr"], "member"),
     "too many neighbours": (["knn", *SOUND, "--num-images", "50", "--num-test-images", "9"], "--k 200"),
+    "unknown ood": (["knn", *SOUND, "--ood", "ood-color"], "ood-colour"),
+    "ood of a folder": (["knn", *SOUND, "--data", "only-train", "--ood", "ood"], "--ood"),
     "no k": (["knn", *SOUND, "--k"], "--k"),
     "no neighbours": (["knn", *SOUND, "--k", "0"], "--k"),
     "no temperature": (["knn", *SOUND, "--temperature", "0"], "--temperature"),

@@ -13,10 +13,13 @@ import torch
 from relic_rl.evaluate_kinds.shared_options import ATARI, GENERATED, EncoderOptions
 from relic_rl.images.content_style import content_style_images
 from relic_rl.images.splits import CLASS, FolderSplit, MemorySplit, Split
+from relic_rl.images.styles import SPLITS
 from relic_rl.pretrain_options import PretrainConfig
 from relic_rl.runtime.errors import BadInput
 
 FRAME_STACK = 4  # of every Atari protocol
+OOD_SPLITS = tuple(name for name in SPLITS if name.startswith("ood"))
+"""Of generated images: styles that training never shows, in all factors ("ood") or in one."""
 _FOLDERS = {"train": "train", "test": "val"}
 
 
@@ -26,7 +29,7 @@ class Splits:
 
     Attributes:
         source: "class folders", "atari" or "content-style".
-        named: "train", "test" and, of generated images, "ood" (styles that training never shows).
+        named: "train", "test" and, of generated images, those of `OOD_SPLITS` that are asked for.
         num_classes: by label, the number of values it has.
         primary: the label that is meant unless another is named.
         classes: names of the primary label's values; empty where they have none.
@@ -97,13 +100,16 @@ def open_splits(
         size: height and width at which files are shown and images are generated, pixels.
         device: where agents compute that collect frames.
         note: told what is being collected.
-        needs: splits without which nothing can be measured; of generated images "ood" is there in any case.
+        needs: splits without which nothing can be measured; of generated images those of ``--ood`` come along.
 
     Raises:
         ValueError: no such data, or a split is missing.
     """
     if options.data == GENERATED:
-        wanted = [*needs, *({"ood"} - set(needs))]
+        unknown = [name for name in options.ood if name not in OOD_SPLITS]
+        if unknown:
+            raise ValueError(f"--ood {unknown[0]}: no such split; give some of {', '.join(OOD_SPLITS)}")
+        wanted = list(dict.fromkeys((*needs, *options.ood)))
         counts = {"train": options.num_images}
         made = {
             name: content_style_images(

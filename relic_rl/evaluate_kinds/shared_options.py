@@ -43,6 +43,11 @@ class EncoderOptions:
     )
     num_images: int = option(20_000, "training images (of all games together)", min=2, when=_IN_MEMORY)
     num_test_images: int = option(2_000, "images of each other split", min=2, when=_IN_MEMORY)
+    ood: tuple[str, ...] = option(
+        ("ood",),
+        "splits of generated images in styles that training never shows: ood (all factors at once), ood-FACTOR (one)",
+        when={"data": (GENERATED,)},
+    )
     data_seed: int = option(0, "seed of the data, the same for encoders that are compared", min=0, when=_IN_MEMORY)
     image_size: int | None = option(
         None, "height and width that the encoder sees, pixels; default: what it was built for", min=8
