@@ -1,18 +1,23 @@
-"""What does each objective know of content and style? Pretraining runs of every arm on the generated images.
+"""What does each objective know of content and style? Pretraining and evaluation of every arm on generated images.
 
     python benchmarks/content_style.py OUT [--seeds 3] [--epochs 10] [--threads 1]
 
-Arms: an untrained encoder, RELIC with several weights alpha of its penalty (0 is InfoNCE), SimCLR, BYOL, AMDIM; the same
-data, encoder, critic, views, optimiser and number of updates in each (the preset content-style). A run that is done is
-not done again, so the script can be broken off and started anew.
+Arms: an untrained encoder, RELIC with several weights alpha of its penalty (0 is InfoNCE), SimCLR, BYOL, AMDIM; the
+same data, encoder, critic, views, optimiser and number of updates in each (the preset content-style). Judged by linear
+probes of content (member, family) and of every factor of style, on the styles of training, on unseen values of every
+factor at once and of each alone; and by the linear discriminant ratio. OUT/linear and OUT/ldr hold the tables: mean
+and 95 % interval over seeds. What is done is not done again, so the script can be broken off and started anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from relic_rl.images.styles import SPLITS
 
 ARMS: dict[str, list[str]] = {
     "relic": ["--objective", "relic"],
@@ -30,12 +35,38 @@ def pretrain(out: Path, seeds: int, epochs: int, threads: int) -> None:
     """Every arm with every seed; seed by seed, so that what is there is balanced whenever it is broken off."""
     for seed in range(seeds):
         for arm, options in ARMS.items():
-            run = out / arm.replace(", ", "-").replace(" ", "") / f"seed{seed}"
+            run = out / _folder(arm) / f"seed{seed}"
             if (run / "result.json").is_file():
                 continue
             command = [sys.executable, "-m", "relic_rl.pretrain", "--data", "content-style", *options]
             command += ["--epochs", str(epochs), "--seed", str(seed), "--threads", str(threads)]
             subprocess.run([*command, "--run-dir", str(run), "--resume", "auto"], check=True)
+
+
+def evaluate(out: Path, seeds: int, threads: int) -> None:
+    """The tables of all arms and seeds."""
+    common = ["--data", "content-style", "--threads", str(threads)]
+    kinds = {"linear": ["--label", "all", "--epochs", "20", "--ood", *SPLITS[2:]], "ldr": []}
+    for kind, options in kinds.items():
+        reports = []
+        for seed in range(seeds):
+            for arm in ["untrained", *ARMS]:
+                report = out / f"{kind}-of" / _folder(arm) / f"seed{seed}"
+                reports.append(str(report))
+                if (report / "result.json").is_file():
+                    continue
+                encoder = ["--encoder", str(out / _folder(arm) / f"seed{seed}" / "encoder.safetensors")]
+                if arm == "untrained":
+                    encoder = ["--encoder", "untrained", "--architecture", "nature", "--image-size", "64"]
+                command = [sys.executable, "-m", "relic_rl.evaluate", kind, *encoder, *common, *options]
+                subprocess.run([*command, "--name", arm, "--seed", str(seed), "--out", str(report)], check=True)
+        shutil.rmtree(out / kind, ignore_errors=True)
+        command = [sys.executable, "-m", "relic_rl.evaluate", kind, "--compare", *reports]
+        subprocess.run([*command, "--out", str(out / kind)], check=True)
+
+
+def _folder(arm: str) -> str:
+    return arm.replace(", ", "-").replace(" ", "")
 
 
 def main() -> None:
@@ -46,6 +77,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     pretrain(args.out, args.seeds, args.epochs, args.threads)
+    evaluate(args.out, args.seeds, args.threads)
 
 
 if __name__ == "__main__":
