@@ -41,11 +41,16 @@ setup(
         "scipy>=1.13",
     ],
     extras_require={
+        "ray": ["ray>=2.40"],
         "test": [
             "pytest>=8",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
             "scikit-learn>=1.5",
+            # rliable 1.2 needs these bounds and does not say so.
+            "rliable>=1.2",
+            "pandas<3",
+            "arch<8",
             "ruff>=0.9",
             "mypy>=1.14",
             "types-PyYAML",

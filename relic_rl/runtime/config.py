@@ -166,12 +166,8 @@ def dump_config(config: Any, command: str, notes: Sequence[str] = ()) -> str:
         command: what to run with this file; its first line, as a comment.
         notes: further comment lines, such as how ``--precision auto`` was decided.
     """
-    _, unused = _settle(type(config), {f.name: getattr(config, f.name) for f in _fields(type(config))})
-    values = {
-        f.name: list(value) if isinstance(value := getattr(config, f.name), tuple) else value
-        for f in _fields(type(config))
-        if f.metadata["saved"] and f.name not in unused
-    }
+    applied = applied_options(config)
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in applied.items()}
     comments = "".join(f"# {' '.join(line.split())}\n" for line in (command, *notes))
     return comments + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
@@ -228,6 +224,19 @@ def _coerce_tuple(value: Any, element: Any) -> tuple[Any, ...]:
     return tuple(coerce(item, element) for item in value)
 
 
+def options_without_effect(cls: type, values: Values) -> dict[str, str]:
+    """Those of ``values`` that have no effect beside the others, each with the reason."""
+    _, unused = _settle(cls, values)
+    return {name: why for name, why in unused.items() if name in values}
+
+
+def applied_options(config: Any) -> Values:
+    """The options that apply, by name: what `dump_config` writes, without what says where a run is kept."""
+    values = {f.name: getattr(config, f.name) for f in _fields(type(config))}
+    _, unused = _settle(type(config), values)
+    return {f.name: values[f.name] for f in _fields(type(config)) if f.metadata["saved"] and f.name not in unused}
+
+
 def _range_problems(cls: type, values: Values, label: Callable[[str], str]) -> list[str]:
     """What is out of range among ``values``."""
     problems = []
@@ -273,11 +282,18 @@ def _settle(cls: type[C], values: Values) -> tuple[C, dict[str, str]]:
         if failed and all(failed):
             settled.pop(field.name, None)
             reasons = [
-                f"--{names[0].replace('_', '-')} {', '.join(map(str, condition[names[0]]))}"
+                _selected(names[0], condition[names[0]])
                 for condition, names in zip(field.metadata["when"], failed, strict=True)
             ]
+            reasons = list(dict.fromkeys(reasons))
             unused[field.name] = f"has no effect here: it belongs to {' or '.join(reasons)}"
     return cls(**settled), unused
+
+
+def _selected(name: str, choices: tuple[Any, ...]) -> str:
+    """In words: the option has one of these values."""
+    flag = f"--{name.replace('_', '-')}"
+    return f"commands without {flag}" if choices == ((),) else f"{flag} {', '.join(map(str, choices))}"
 
 
 def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:

@@ -1,0 +1,126 @@
+"""The report's pictures, as PNG bytes; the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from relic_rl.comparison.curves import Curve
+from relic_rl.comparison.scores import Matrix
+from relic_rl.comparison.statistics import Array, Interval, bootstrap_band, performance_profile
+from relic_rl.comparison.style_shift import Kept, styles_of
+from relic_rl.comparison.suites import game_label
+
+_COLUMNS = 4
+
+
+def draw_curves(curves: Sequence[Curve], lines: Mapping[str, Mapping[str, float]]) -> bytes:
+    """A panel for each game: a line for each arm, its interval a band, single seeds thin.
+
+    Args:
+        curves: of every arm and game.
+        lines: horizontal lines by label, for each environment id.
+    """
+    envs = list(dict.fromkeys(curve.env for curve in curves))
+    arms = list(dict.fromkeys(curve.arm for curve in curves))
+    columns = min(_COLUMNS, len(envs))
+    rows = -(-len(envs) // columns)
+    figure = Figure(figsize=(max(6.0, 4 * columns), 3.2 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(envs) :]:
+        panel.set_axis_off()
+    for panel, env in zip(panels, envs, strict=False):
+        for curve in (c for c in curves if c.env == env):
+            color = f"C{arms.index(curve.arm)}"
+            panel.plot(curve.steps, [v.value for v in curve.values], color=color, linewidth=2, label=curve.arm)
+            if curve.seeds > 1:
+                for run in curve.runs:
+                    panel.plot(curve.steps, run, color=color, linewidth=0.5, alpha=0.4)
+                low, high = ([getattr(v, end) for v in curve.values] for end in ("low", "high"))
+                panel.fill_between(curve.steps, low, high, color=color, alpha=0.12, linewidth=0)
+            drawn = curve.runs[np.isfinite(curve.runs)]
+            panel.update_datalim([(curve.steps[0], drawn.min()), (curve.steps[-1], drawn.max())])
+        for label, height in lines.get(env, {}).items():
+            panel.axhline(height, color="0.4", linestyle=":" if label == "random" else "--", linewidth=1, label=label)
+        panel.set_title(game_label(env), fontsize="medium")
+        panel.grid(alpha=0.3)
+        panel.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+        panel.set_xlabel("agent steps")
+        panel.set_ylabel("mean return")
+    panels[0].legend(fontsize="small")
+    return _png(figure)
+
+
+def draw_profile(matrix: Matrix) -> bytes:
+    """Performance profile: share of runs above each human-normalised score, with bootstrap bands."""
+    every = np.concatenate([scores.ravel() for scores in matrix.scores.values()])
+    thresholds = np.linspace(min(0.0, float(every.min())), max(1.0, float(np.quantile(every, 0.98))) * 1.02, 101)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    panel = figure.subplots()
+    for number, (arm, scores) in enumerate(matrix.scores.items()):
+
+        def profile(sample: Array) -> Array:
+            return performance_profile(sample, thresholds)
+
+        panel.plot(thresholds, profile(scores), color=f"C{number}", label=arm, linewidth=2)
+        band = bootstrap_band(profile, scores, resamples=1_000)
+        if band is not None:
+            panel.fill_between(thresholds, *band, color=f"C{number}", alpha=0.15, linewidth=0)
+    panel.set_xlabel("human-normalised score t")
+    panel.set_ylabel("share of runs above t")
+    panel.set_ylim(-0.02, 1.02)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    return _png(figure)
+
+
+def draw_intervals(metrics: Mapping[str, Mapping[str, Interval]]) -> bytes:
+    """A panel for each aggregate: a bar for each arm's interval, a mark for its estimate.
+
+    Args:
+        metrics: the interval of each arm, by metric.
+    """
+    figure = Figure(figsize=(3 * len(metrics), 0.6 + 0.45 * len(next(iter(metrics.values())))), layout="constrained")
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for panel, (metric, arms) in zip(panels, metrics.items(), strict=True):
+        for row, interval in enumerate(arms.values()):
+            if interval.low is not None and interval.high is not None:
+                panel.barh(row, interval.high - interval.low, left=interval.low, height=0.5, color=f"C{row}", alpha=0.5)
+            panel.plot([interval.value] * 2, [row - 0.25, row + 0.25], color=f"C{row}", linewidth=2.5)
+        panel.set_title(metric, fontsize="medium")
+        panel.set_yticks(range(len(arms)), list(arms))
+        panel.grid(alpha=0.3, axis="x")
+    panels[0].invert_yaxis()
+    return _png(figure)
+
+
+def draw_kept(kept: Sequence[Kept]) -> bytes:
+    """Share of the plain score kept under each intervention, mean over games, a bar for each arm."""
+    arms = list(dict.fromkeys(row.arm for row in kept))
+    styles = list(styles_of(kept))
+    figure = Figure(figsize=(max(6.0, 0.35 * len(styles) * len(arms) + 1.5), 4), layout="constrained")
+    panel = figure.subplots()
+    width = 0.8 / len(arms)
+    for number, arm in enumerate(arms):
+        heights = []
+        for style in styles:
+            shares = [r.share.value for r in kept if (r.arm, r.style) == (arm, style) and not math.isnan(r.share.value)]
+            heights.append(float(np.mean(shares)) if shares else 0.0)
+        places = np.arange(len(styles)) + (number - (len(arms) - 1) / 2) * width
+        panel.bar(places, heights, width, label=arm, color=f"C{number}")
+    panel.axhline(1.0, color="0.4", linestyle="--", linewidth=1)
+    panel.axhline(0.0, color="0.4", linewidth=1)
+    panel.set_xticks(range(len(styles)), styles, rotation=60, ha="right")
+    panel.set_ylabel("share of the plain score kept")
+    panel.legend(fontsize="small")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
