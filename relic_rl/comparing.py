@@ -53,11 +53,13 @@ def compare(config: CompareConfig) -> int:
     """Make the runs that are missing, then the report; the exit code."""
     if config.from_runs:
         return _report_existing(config)
-    if config.launcher == "ray" and importlib.util.find_spec("ray") is None:
-        raise BadInput("--launcher ray: Ray is not installed: pip install 'relic_rl[ray]'")
     plan = compare_plan.make_plan(config)
+    if config.styles and not importlib.util.find_spec("relic_rl.evaluate_kinds.play"):
+        raise BadInput("--styles: this installation has no `evaluate play`")
     if config.run_dir is not None:
         compare_plan.check_existing(plan, Path(config.run_dir))
+    if config.launcher == "ray":
+        _join_cluster(config.ray_address)
     failed: list[Outcome] = []
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(ComparisonDir(config.run_dir))
@@ -150,10 +152,13 @@ def _decide(config: CompareConfig, plan: Plan, out: Path, threads: int) -> tuple
 def _write_arms(plan: Plan, out: Path, notes: Sequence[str]) -> None:
     """The options of each arm, as train takes them."""
     (out / "arms").mkdir(exist_ok=True)
-    for run in {run.arm.label: run for run in plan.runs}.values():
-        file = _arm_file(run, out)
+    first = {run.arm.label: run for run in reversed(plan.runs)}
+    for label, options in plan.options.items():
+        run, file = first[label], _arm_file(first[label], out)
+        if file.is_file() and read_yaml(file) == applied_options(options):
+            continue  # as an earlier start wrote it, with its reasons
         command = f"python -m relic_rl.train --config {file} --env {run.env} --seed {run.seed}"
-        write_text(file, dump_config(plan.options[run.arm.label], command, notes))
+        write_text(file, dump_config(options, command, notes))
 
 
 def _arm_file(run: PlannedRun, out: Path) -> Path:
@@ -223,6 +228,14 @@ def _say(*lines: str) -> None:
 # ------------------------------------------------------------------------------------------------ the runs
 
 
+def _join_cluster(address: str) -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise BadInput("--launcher ray: Ray is not installed: pip install 'relic_rl[ray]'")
+    from relic_rl.comparison.ray_launcher import connect  # noqa: PLC0415 (an optional extra)
+
+    connect(address)
+
+
 def _launcher(
     config: CompareConfig, plan: Plan, slots: Sequence[Mapping[str, str]], interrupts: Interrupts
 ) -> Launcher:
@@ -231,7 +244,7 @@ def _launcher(
     from relic_rl.comparison.ray_launcher import RayLauncher  # noqa: PLC0415 (an optional extra)
 
     on_gpu = plan.one.device != "cpu" and torch.cuda.is_available()
-    return RayLauncher(config.ray_address, num_gpus=int(on_gpu), interrupts=interrupts)
+    return RayLauncher(num_gpus=int(on_gpu), interrupts=interrupts)
 
 
 def _run(

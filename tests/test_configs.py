@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from relic_rl import pretrain
+from relic_rl.compare_options import CompareConfig
+from relic_rl.compare_plan import make_plan
 from relic_rl.pretrain_build import build_views
 from relic_rl.pretrain_options import PretrainConfig
 from relic_rl.runtime.config import parse_config
@@ -13,7 +15,7 @@ from relic_rl.train import base_options
 from relic_rl.train_options import TrainConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OPTIONS = {"train": TrainConfig, "pretrain": PretrainConfig}
+OPTIONS = {"train": TrainConfig, "pretrain": PretrainConfig, "compare": CompareConfig}
 FILES = sorted(CONFIGS.rglob("*.y*ml"))
 
 
@@ -32,6 +34,9 @@ def test_preset_is_accepted(path: Path) -> None:
     config = parse_config(OPTIONS[kind], arguments, kind=kind)
     if kind == "train":
         assert config.agent == path.stem.split("-")[0]
+    elif kind == "compare":
+        plan = make_plan(config)
+        assert len(plan.runs) == len({run.folder for run in plan.runs}) >= 12
     else:
         build_views(config)
 

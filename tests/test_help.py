@@ -8,6 +8,7 @@ import pytest
 DOORS = {
     "train": ("--env", "--alpha", "--num-epochs", "--aux-spacing", "--resume"),
     "pretrain": ("--data", "--small-views", "--target-schedule", "--resume"),
+    "compare": ("--games", "--objectives", "--train-options", "--launcher"),
 }
 
 

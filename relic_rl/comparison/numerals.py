@@ -21,10 +21,12 @@ def percent(value: float) -> str:
 
 
 def interval(estimate: Interval, form: Callable[[float], str] = number) -> str:
-    """``1.2 [0.9, 1.5]``; ``1.2 [n/a]`` where there is no interval."""
+    """``1.2 [0.9, 1.5]``; ``1.2 [n/a]`` where there is none; ``1.2 [no spread]`` where all seeds came out alike."""
     value = form(estimate.value)
     if math.isnan(estimate.value):
         return value
     if estimate.low is None or estimate.high is None:
         return f"{value} [n/a]"
+    if estimate.low == estimate.high:
+        return f"{value} [no spread]"
     return f"{value} [{form(estimate.low)}, {form(estimate.high)}]"

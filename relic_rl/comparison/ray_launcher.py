@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,26 +19,38 @@ from relic_rl.runtime.errors import BadInput
 _POLL_SECONDS = 0.5
 
 
-class RayLauncher:
-    """Runs jobs as Ray tasks, each a process of its own that is tied to Ray's worker.
+def connect(address: str) -> None:
+    """Join the cluster.
 
     Args:
-        address: of the cluster; ``auto`` finds the one of this machine.
-        num_gpus: of each run, 0 or 1; Ray shows each its own.
-        interrupts: once a signal has come what runs is cancelled; a cancelled run goes on from its newest checkpoint
-            when it is started again.
+        address: ``HOST:PORT``; ``auto`` finds the cluster of this machine.
 
     Raises:
         BadInput: there is no cluster at that address.
     """
-
-    def __init__(self, address: str, *, num_gpus: int, interrupts: StopSign) -> None:
+    remedy = f"--ray-address {address}: no Ray cluster there (ray start --head starts one)"
+    host, colon, port = address.rpartition(":")
+    if colon and "//" not in address:  # Ray itself tries for minutes
         try:
-            ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
-        except (ConnectionError, ValueError) as error:
-            raise BadInput(
-                f"--ray-address {address}: no Ray cluster there (start one with ray start --head)"
-            ) from error
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise BadInput(remedy) from error
+    try:
+        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise BadInput(remedy) from error
+
+
+class RayLauncher:
+    """Runs jobs as Ray tasks, each a process of its own that is tied to Ray's worker; `connect` comes first.
+
+    Args:
+        num_gpus: of each run, 0 or 1; Ray shows each its own.
+        interrupts: once a signal has come what runs is cancelled; a cancelled run goes on from its newest checkpoint
+            when it is started again.
+    """
+
+    def __init__(self, *, num_gpus: int, interrupts: StopSign) -> None:
         self._num_gpus = num_gpus
         self._interrupts = interrupts
 
