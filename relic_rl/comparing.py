@@ -31,6 +31,7 @@ from relic_rl.runtime.interrupts import Interrupts
 from relic_rl.runtime.metrics import read_progress
 from relic_rl.runtime.progress import Progress
 from relic_rl.runtime.rundir import RunDir
+from relic_rl.train_options import CONTRASTIVE
 
 STYLES = "style-shift"  # folder of a run directory
 _LOOK_SECONDS = 2.0  # between two looks at what runs have written
@@ -95,15 +96,17 @@ def compare(config: CompareConfig) -> int:
         first = failed[0]
         raise RunFailed(
             f"{len(failed)} of {len(plan.runs)} runs failed and the report lacks them; {first.job.name}: "
-            f"{first.message}; "
-            f"see {first.job.log}; the same command goes on"
+            f"{first.message}; see {first.job.log}; the same command goes on"
         )
     return 0
 
 
 def _report_existing(config: CompareConfig) -> int:
     """Report on runs that exist, wherever they are from."""
-    runs = label_arms(find_runs([Path(folder) for folder in config.from_runs]), ARM_OPTIONS)
+    found = find_runs([Path(folder) for folder in config.from_runs])
+    order = {objective: place for place, objective in enumerate((*CONTRASTIVE, "augment", "none"))}
+    found.sort(key=lambda run: order.get(str(run.config["objective"]), 0))
+    runs = label_arms(found, ARM_OPTIONS)
     fairness = check_fairness(runs, ARM_OPTIONS)
     if fairness.problems:
         raise BadInput(join_problems(fairness.problems))

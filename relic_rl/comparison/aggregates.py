@@ -67,10 +67,9 @@ def _aggregates(runs: Sequence[Run], matrix: Matrix) -> list[Block]:
         Heading("Aggregate scores"),
         Paragraph(
             f"{_scope(runs, matrix)}. Human-normalised; 95 % intervals by the stratified bootstrap over seeds within "
-            "each game "
-            f"({statistics.RESAMPLES:,} resamples; Agarwal et al., 2021). IQM: mean of the middle half of all runs. "
-            "Optimality "
-            "gap: how far runs fall short of the human on average; lower is better. n/a: one seed gives no interval."
+            f"each game ({statistics.RESAMPLES:,} resamples; Agarwal et al., 2021). IQM: mean of the middle half of "
+            "all runs. Optimality gap: how far runs fall short of the human on average; lower is better. n/a: one "
+            "seed gives no interval."
         ),
         _table("aggregates", metrics, {}),
         Picture("aggregates", "Aggregates with their 95 % intervals.", figures.draw_intervals(metrics)),
@@ -92,8 +91,7 @@ def _paper(runs: Sequence[Run], matrix: Matrix) -> list[Block]:
         Heading("The RELIC paper's table"),
         Paragraph(
             "Capped mean: mean over games of min(score, human's). Superhuman games: those whose mean over seeds is "
-            "above the "
-            f"human's, of {len(matrix.envs)}. Mean and median are over games."
+            f"above the human's, of {len(matrix.envs)}. Mean and median are over games."
         ),
         table,
     ]
@@ -146,14 +144,12 @@ def _improvement(runs: Sequence[Run]) -> list[Block]:
         Heading("Probability of improvement"),
         Paragraph(
             f"{_scope(runs, raw)}. How likely a run of the first arm is to score more than one of the second on the "
-            "same game, "
-            "ties counting half, mean over games; 50 % = no difference. Stratified bootstrap, 95 %."
+            "same game, ties counting half, mean over games; 50 % = no difference. Stratified bootstrap, 95 %."
         ),
         Table("improvement", ["pair", "probability", "reading"], rows, ["x", "y", "probability", "low", "high"], data),
         Paragraph(
             "Difference of mean raw scores with Welch's 95 % interval, game by game. Each is at the level of 5 % by "
-            "itself: "
-            "of twenty such intervals one excludes zero by chance."
+            "itself: of twenty such intervals one excludes zero by chance."
         ),
         Table(
             "differences",

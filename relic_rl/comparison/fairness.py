@@ -127,9 +127,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         notes.append("The arms do not have the same games and seeds.")
     impossible = [run for run in runs if run.impossible_scores]
     notes += [
-        f"{run.impossible_scores} of {len(run.scores)} scores of {run.arm} on {run.game}, seed {run.seed}, are outside "
-        "of"
-        " what the game's rules allow: a counter wrapped or went wrong, do not trust them."
+        f"{run.impossible_scores} of {len(run.scores)} scores of {run.arm} on {run.game}, seed {run.seed}, are "
+        "outside of what the game's rules allow: a counter wrapped or went wrong, do not trust them."
         for run in impossible
     ]
     skipped = sum(int((run.result or {}).get("skipped_updates", 0)) for run in runs)

@@ -23,7 +23,7 @@ def draw_curves(curves: Sequence[Curve], lines: Mapping[str, Mapping[str, float]
 
     Args:
         curves: of every arm and game.
-        lines: horizontal lines by label, for each environment id.
+        lines: horizontal lines by label, for each environment id; those far from its curves are left out.
     """
     envs = list(dict.fromkeys(curve.env for curve in curves))
     arms = list(dict.fromkeys(curve.arm for curve in curves))
@@ -34,17 +34,20 @@ def draw_curves(curves: Sequence[Curve], lines: Mapping[str, Mapping[str, float]
     for panel in panels[len(envs) :]:
         panel.set_axis_off()
     for panel, env in zip(panels, envs, strict=False):
+        low, high = np.inf, -np.inf
         for curve in (c for c in curves if c.env == env):
             color = f"C{arms.index(curve.arm)}"
             panel.plot(curve.steps, [v.value for v in curve.values], color=color, linewidth=2, label=curve.arm)
             if curve.seeds > 1:
                 for run in curve.runs:
                     panel.plot(curve.steps, run, color=color, linewidth=0.5, alpha=0.4)
-                low, high = ([getattr(v, end) for v in curve.values] for end in ("low", "high"))
-                panel.fill_between(curve.steps, low, high, color=color, alpha=0.12, linewidth=0)
+                ends = ([getattr(v, end) for v in curve.values] for end in ("low", "high"))
+                panel.fill_between(curve.steps, *ends, color=color, alpha=0.12, linewidth=0)
             drawn = curve.runs[np.isfinite(curve.runs)]
-            panel.update_datalim([(curve.steps[0], drawn.min()), (curve.steps[-1], drawn.max())])
+            low, high = min(low, drawn.min()), max(high, drawn.max())
         for label, height in lines.get(env, {}).items():
+            if not low - (high - low) <= height <= high + (high - low):
+                continue  # so far off that it would flatten the curves
             panel.axhline(height, color="0.4", linestyle=":" if label == "random" else "--", linewidth=1, label=label)
         panel.set_title(game_label(env), fontsize="medium")
         panel.grid(alpha=0.3)
@@ -91,6 +94,8 @@ def draw_intervals(metrics: Mapping[str, Mapping[str, Interval]]) -> bytes:
             if interval.low is not None and interval.high is not None:
                 panel.barh(row, interval.high - interval.low, left=interval.low, height=0.5, color=f"C{row}", alpha=0.5)
             panel.plot([interval.value] * 2, [row - 0.25, row + 0.25], color=f"C{row}", linewidth=2.5)
+        panel.use_sticky_edges = False
+        panel.margins(x=0.1)
         panel.set_title(metric, fontsize="medium")
         panel.set_yticks(range(len(arms)), list(arms))
         panel.grid(alpha=0.3, axis="x")
@@ -116,7 +121,7 @@ def draw_kept(kept: Sequence[Kept]) -> bytes:
     panel.axhline(0.0, color="0.4", linewidth=1)
     panel.set_xticks(range(len(styles)), styles, rotation=60, ha="right")
     panel.set_ylabel("share of the plain score kept")
-    panel.legend(fontsize="small")
+    figure.legend(loc="outside upper center", ncols=min(4, len(arms)), fontsize="small")
     return _png(figure)
 
 

@@ -17,7 +17,7 @@ def number(value: float) -> str:
 
 def percent(value: float) -> str:
     """A share in percent; n/a for nan."""
-    return "n/a" if math.isnan(value) else f"{100 * value:,.0f} %" if abs(value) >= 0.1 else f"{100 * value:.1f} %"
+    return "n/a" if math.isnan(value) else f"{100 * value:,.0f} %" if abs(value) >= 10 else f"{100 * value:.1f} %"
 
 
 def interval(estimate: Interval, form: Callable[[float], str] = number) -> str:

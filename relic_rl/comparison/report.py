@@ -86,8 +86,7 @@ def _what(runs: Sequence[Run], fairness: Fairness, missing: Sequence[str]) -> li
         Paragraph(
             f"{len(arms)} arms ({', '.join(arms)}) on {len(envs)} {_games_word(envs)}, seeds "
             f"{', '.join(map(str, run_seeds))}: {finished} of {total} runs are finished. A run's score is the mean "
-            "over the "
-            "whole games of its final evaluation, raw; its learning curve is of training games."
+            "over the whole games of its final evaluation, raw; its learning curve is of training games."
         ),
         Bullets(describe_setting(fairness)),
     ]
@@ -148,18 +147,17 @@ def _games(runs: Sequence[Run]) -> list[Block]:
     blocks: list[Block] = [
         Heading("Scores by game"),
         Paragraph(
-            "Mean over seeds, with its 95 % interval (Student's t); n/a where one seed gives none. After the semicolon "
-            "the "
-            "human-normalised score, (score - random) / (human - random)."
+            "Mean over seeds, with its 95 % interval (Student's t); n/a where one seed gives none. After the "
+            "semicolon the human-normalised score, (score - random) / (human - random)."
         ),
         Table("games", ["game", *arms, "random", "human"], rows, columns, data),
     ]
     if unclear:
         blocks.append(
             Paragraph(
-                f"On {', '.join(unclear)} the arm without an objective does not clear random play by more than 5 % of "
-                "the way "
-                "to the human: agents that have learned nothing cannot show which objective helps. Give more steps."
+                f"On {', '.join(unclear)} the arm without an objective does not clear random play by more than 5 % "
+                "of the way to the human: agents that have learned next to nothing cannot show which objective "
+                "helps. Give more steps."
             )
         )
     return blocks
@@ -218,10 +216,9 @@ def _style_shift(runs: Sequence[Run]) -> list[Block]:
         Heading("Style shift"),
         Paragraph(
             "Share of the plain score that is kept under interventions on style that the agents never trained on: "
-            f"{rule}, "
-            "mean over interventions; 100 % = nothing lost. Interval over seeds (Student's t). Runs whose plain score "
-            "is not "
-            "above random play have no share and are counted as left out. By intervention: style_shift.csv."
+            f"{rule}, mean over interventions; 100 % = nothing lost. Interval over seeds (Student's t). Runs whose "
+            "plain score is not above random play have no share and are counted as left out. By intervention: "
+            "style_shift.csv."
         ),
         Table("style_shift", ["game", "arm", "share kept", "runs", "left out"], rows, header, data),
         Picture("style_shift", "Share of the plain score kept, mean over games and seeds.", figures.draw_kept(kept)),

@@ -29,9 +29,8 @@ def blocks(runs: Sequence[Run]) -> list[Block]:
     if len(set(counts)) > 1:
         lines.append("The number of seeds differs between arms and games; the least is meant.")
     lines.append(
-        "Games are a fixed set here, not a sample: intervals say what other seeds would give on these games, not what "
-        "other "
-        "games would."
+        "Games are a fixed set here, not a sample: intervals say what other seeds would give on these games, not "
+        "what other games would."
     )
     return [Heading("What this number of seeds can and cannot show"), Bullets(lines)]
 
@@ -46,15 +45,13 @@ def statement(seeds: int) -> str:
         return "Some arm has no finished run on some game: nothing can be said about it yet."
     if seeds == 1:
         return (
-            "One seed of each arm: scores differ by luck alone, by how much cannot be told, and no difference between "
-            "arms "
-            "is a result. Intervals are n/a."
+            "One seed of each arm: scores differ by luck alone, by how much cannot be told, and no difference "
+            "between arms is a result. Intervals are n/a."
         )
     effect = detectable_effect(seeds)
     text = (
-        f"With {seeds} seeds of each arm a t test on one game finds four out of five true differences of {effect:.1f} "
-        "standard "
-        f"deviations between seeds; smaller ones it mostly misses. "
+        f"With {seeds} seeds of each arm a t test on one game finds four out of five true differences of "
+        f"{effect:.1f} standard deviations between seeds; smaller ones it mostly misses. "
     )
     p = least_p_value(seeds)
     if p > 0.05:

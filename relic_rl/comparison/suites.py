@@ -66,6 +66,7 @@ def _env_id(name: str) -> str:
         if key == game.replace("_", ""):
             return atari_id(game)
     if re.fullmatch(r"[\w -]+", name) and not re.search(r"-v\d+$", name):
-        hint = nearest_games(name) or f"the suites are {', '.join(SUITES)}"
+        suites = f"the suites are {', '.join(SUITES)}"
+        hint = suites if name.lower().startswith("atari") else nearest_games(name) or suites
         raise ValueError(f"unknown game {name!r}: {hint}")
     return parse_env_id(name).canonical

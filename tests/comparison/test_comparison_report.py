@@ -1,0 +1,177 @@
+"""The report, its numbers against hand-worked ones."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import make_run, make_styles
+
+from relic_rl.comparison import published
+from relic_rl.comparison.curves import learning_curve
+from relic_rl.comparison.document import Paragraph, Table, to_csv, to_html, to_markdown
+from relic_rl.comparison.fairness import check_fairness
+from relic_rl.comparison.numerals import interval, number, percent
+from relic_rl.comparison.report import build_report, write_report
+from relic_rl.comparison.runs import find_runs
+from relic_rl.comparison.scores import complete_matrix
+from relic_rl.comparison.seeds import statement
+from relic_rl.comparison.statistics import Interval
+from relic_rl.comparison.style_shift import share_kept, shares_kept
+from relic_rl.comparison.suites import ATARI_26, SUITES, atari_id
+
+PONG, CATCH = "ALE/Pong-v5", "relic/Catch-v0"
+
+
+def report(folder: Path) -> Path:
+    runs = find_runs([folder])
+    return write_report(folder / "report", build_report(runs, check_fairness(runs, ()), []))
+
+
+@pytest.fixture
+def games(tmp_path: Path) -> Path:
+    for env in (PONG, CATCH):
+        for seed in range(3):
+            for objective, score in (("relic", 10.0 + seed), ("none", 0.0 + seed)):
+                make_run(tmp_path / env[:3] / f"{objective}{seed}", objective, seed, [score, score + 2], env)
+    return tmp_path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_form_is_written_and_holds_the_scores(games: Path) -> None:
+    text = report(games).read_text()
+    folder = games / "report"
+    by_game = {(row["game"], row["arm"]): row for row in rows(folder / "games.csv")}
+    pong = by_game["Pong", "relic"]
+    assert float(pong["score"]) == 12.0  # seeds score 11, 12, 13
+    assert float(pong["human_normalised"]) == pytest.approx((12 + 20.7) / (14.6 + 20.7), abs=1e-3)
+    assert by_game["relic/Catch-v0", "none"]["human_normalised"] == ""
+    aggregates = {(row["arm"], row["metric"]): float(row["value"]) for row in rows(folder / "aggregates.csv")}
+    assert aggregates["none", "mean"] == pytest.approx((2 + 20.7) / (14.6 + 20.7), abs=1e-3)
+    (better,) = rows(folder / "improvement.csv")
+    assert float(better["probability"]) in (0.0, 1.0)  # every run of one arm is above every run of the other
+    for name in ("curves", "aggregates", "profile"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"({name}.png)" in text
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64") == 3
+    assert 'src="http' not in page
+    assert "would not be fair" in text
+
+
+def test_the_same_runs_give_the_same_bytes(games: Path) -> None:
+    report(games)
+    first = {path.name: path.read_bytes() for path in (games / "report").iterdir()}
+    report(games)
+    assert {path.name: path.read_bytes() for path in (games / "report").iterdir()} == first
+
+
+def test_one_seed_gives_no_interval(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "relic", 0, [1.0])
+    make_run(tmp_path / "b", "none", 0, [2.0])
+    text = report(tmp_path).read_text()
+    assert "1 [n/a]" in text
+    assert "one seed: nothing can be said" in text
+    assert "no difference between arms is a result" in text
+    for name in ("games", "aggregates", "improvement", "differences"):
+        assert not any(
+            value
+            for row in rows(tmp_path / "report" / f"{name}.csv")
+            for key, value in row.items()
+            if key.endswith(("low", "high"))
+        )
+
+
+def test_an_arm_that_has_not_learned_is_told(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path / f"a{seed}", "relic", seed, [-20.0])
+        make_run(tmp_path / f"b{seed}", "none", seed, [-20.6 - 0.1 * seed])
+    assert "does not clear random play" in report(tmp_path).read_text()
+
+
+def test_aggregates_use_what_every_arm_has(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path / f"a{seed}", "relic", seed, [1.0])
+        make_run(tmp_path / f"b{seed}", "none", seed, [2.0] if seed < 2 else None)
+    make_run(tmp_path / "c", "relic", 0, [1.0], CATCH)
+    runs = find_runs([tmp_path])
+    matrix = complete_matrix(runs, normalize=False)
+    assert matrix is not None
+    assert (matrix.envs, matrix.seeds) == ([PONG], [0, 1])
+    assert matrix.scores["none"].tolist() == [[2.0], [2.0]]
+    text = report(tmp_path).read_text()
+    assert "seeds not finished in every arm and game: 2" in text
+    assert "left out for want of a finished run" in text
+
+
+def test_curves_cover_what_all_seeds_reached(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path / f"a{seed}", "none", seed, [1.0])
+    (tmp_path / "a1" / "progress.csv").write_text("step,seconds,mean_return\n600,1,3\n800,2,5\n")
+    curve = learning_curve(find_runs([tmp_path]), points=3)
+    assert curve is not None
+    assert curve.steps.tolist() == [600, 700, 800]
+    # seed 0 rises from 1 at 500 to 2 at 1000, seed 1 from 3 to 5
+    assert [value.value for value in curve.values] == pytest.approx([(1.2 + 3) / 2, (1.4 + 4) / 2, (1.6 + 5) / 2])
+
+
+def test_style_shift(tmp_path: Path) -> None:
+    for seed, plain in ((0, 9.3), (1, -0.7), (2, -20.7)):
+        run = make_run(tmp_path / f"r{seed}", "relic", seed, [plain])
+        make_styles(run, {("none", 0): [plain - 1, plain + 1], ("noise", 3): [-5.7], ("blur", 1): [plain]})
+    make_run(tmp_path / "n", "none", 0, [1.0])
+    kept = {row.style: row for row in shares_kept(find_runs([tmp_path]))}
+    # of 30 points above random 15 are left, of 20 points 15; the third agent plays no better than random
+    assert kept["noise:3"].share.value == pytest.approx((0.5 + 0.75) / 2)
+    assert (kept["noise:3"].runs, kept["noise:3"].left_out) == (2, 1)
+    assert kept["all"].share.value == pytest.approx((0.75 + 0.875) / 2)
+    text = report(tmp_path).read_text()
+    assert "Style shift" in text
+    assert len(rows(tmp_path / "report" / "style_shift.csv")) == 3
+
+
+def test_share_kept() -> None:
+    assert share_kept(5.0, 10.0, 0.0) == 0.5
+    assert share_kept(-1.0, 10.0, 0.0) == -0.1
+    assert math.isnan(share_kept(5.0, 0.0, 0.0))
+
+
+def test_published_columns_only_where_fair() -> None:
+    all57 = [atari_id(game) for game in SUITES["atari-57"]]
+    assert published.why_not_relic_table(all57, "r2d2", "noop", 200_000_000) == ""
+    for changed in ((all57[1:], "r2d2", "noop", 10**9), (all57, "ppo", "noop", 10**9), (all57, "r2d2", "v5", 10**9)):
+        assert published.why_not_relic_table(*changed)
+    assert "fewer" in published.why_not_relic_table(all57, "r2d2", "noop", 10**6)
+    all26 = [atari_id(game) for game in ATARI_26]
+    assert published.why_not_100k(all26, "noop", 100_000) == ""
+    for changed in ((all26[1:], "noop", 100_000), (all26, "v5", 100_000), (all26, "noop", 10**6)):
+        assert published.why_not_100k(*changed)
+
+
+def test_what_seeds_can_show() -> None:
+    assert "nothing can be said" in statement(0)
+    assert "n/a" in statement(1)
+    assert "cannot reach 5 %" in statement(3)
+    assert "a hint, not a result" in statement(4)
+    assert "cannot reach" not in statement(5)
+    assert "does not show that there is none" in statement(10)
+
+
+def test_numerals() -> None:
+    assert [number(x) for x in (0.1234, 12345.6, math.nan)] == ["0.123", "12,346", "n/a"]
+    assert [percent(x) for x in (0.5, 0.012, 30.04)] == ["50.0 %", "1.2 %", "3,004 %"]
+    assert interval(Interval(1.0, 0.5, 1.5)) == "1 [0.5, 1.5]"
+    assert interval(Interval(1.0, None, None)) == "1 [n/a]"
+    assert interval(Interval(1.0, 1.0, 1.0)) == "1 [no spread]"
+
+
+def test_documents_escape_what_they_hold() -> None:
+    blocks = [Paragraph("a < b"), Table("t", ["x|y"], [["<script>"]], ["v"], [[np.float64(0.5)]])]
+    assert "x\\|y" in to_markdown("T", blocks)
+    assert "<script>" not in to_html("T", blocks)
+    assert to_csv(blocks[1]) == "v\n0.5\n"  # type: ignore[arg-type]
