@@ -5,6 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Puts back torch's number of threads, which every door sets and the last bits of a result depend on."""
+    yield
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture
