@@ -298,6 +298,7 @@ def _style_job(run: PlannedRun, config: CompareConfig, plan: Plan, out: Path) ->
     place = out / run.folder
     arguments: tuple[str, ...] = ("play", "--run", str(place), "--style", *config.styles)
     arguments += ("--episodes", str(config.style_episodes), "--out", str(place / STYLES))
+    arguments += ("--threads", str(plan.one.threads))
     log = place.with_name(f"{place.name}-styles.log")
     return Job(f"{run.name} {STYLES}", "relic_rl.evaluate", arguments, log, plan.one.threads)
 

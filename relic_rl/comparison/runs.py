@@ -192,6 +192,8 @@ class StyledGame:
 def styled_games(run: Run) -> list[StyledGame]:
     """What ``evaluate play --style`` wrote about a run, into any folder inside of its directory.
 
+    Games under another protocol than the one that the run was trained under are left out.
+
     Raises:
         BadInput: a file lacks the columns.
     """
@@ -199,6 +201,8 @@ def styled_games(run: Run) -> list[StyledGame]:
     for path in sorted(run.path.glob("*/scores.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
+                if row.get("protocol") and row["protocol"] != run.config.get("protocol"):
+                    continue
                 try:
                     games.append(StyledGame(row["style"], int(float(row["severity"] or 0)), float(row["score"])))
                 except (KeyError, ValueError, TypeError):

@@ -22,7 +22,7 @@ class Kept(NamedTuple):
     Attributes:
         arm: label.
         env: environment id.
-        style: name and severity, as ``noise:3``.
+        style: name and severity, as ``noise:3``; the name alone where there are no severities.
         share: mean over runs of the share kept; 1 = nothing lost.
         runs: number of runs in it.
         left_out: runs whose plain score is not above that of random play, which have no share.
@@ -51,7 +51,7 @@ def kept_by_run(run: Run) -> dict[str, float]:
     """The share kept under each intervention that a run was judged under; nan where there is none."""
     games: dict[str, list[float]] = {}
     for game in styled_games(run):
-        name = PLAIN if game.style == PLAIN else f"{game.style}:{game.severity}"
+        name = f"{game.style}:{game.severity}" if game.severity else game.style
         games.setdefault(name, []).append(game.score)
     plain = games.pop(PLAIN, None)
     if plain is None:

@@ -123,9 +123,13 @@ def test_curves_cover_what_all_seeds_reached(tmp_path: Path) -> None:
 def test_style_shift(tmp_path: Path) -> None:
     for seed, plain in ((0, 9.3), (1, -0.7), (2, -20.7)):
         run = make_run(tmp_path / f"r{seed}", "relic", seed, [plain])
-        make_styles(run, {("none", 0): [plain - 1, plain + 1], ("noise", 3): [-5.7], ("blur", 1): [plain]})
+        make_styles(run, {("none", 0): [plain - 1, plain + 1], ("noise", 3): [-5.7], ("unseen", 0): [plain]})
+        other = (run / "style-shift" / "scores.csv").read_text().replace(",v5,", ",noop,").replace("-5.7", "21")
+        (run / "play-1").mkdir()
+        (run / "play-1" / "scores.csv").write_text(other)  # under another protocol: not of this comparison
     make_run(tmp_path / "n", "none", 0, [1.0])
     kept = {row.style: row for row in shares_kept(find_runs([tmp_path]))}
+    assert set(kept) == {"noise:3", "unseen", "all"}
     # of 30 points above random 15 are left, of 20 points 15; the third agent plays no better than random
     assert kept["noise:3"].share.value == pytest.approx((0.5 + 0.75) / 2)
     assert (kept["noise:3"].runs, kept["noise:3"].left_out) == (2, 1)
