@@ -164,6 +164,8 @@ def _improvement(runs: Sequence[Run]) -> list[Block]:
 def _verdict(better: Interval) -> str:
     if better.low is None or better.high is None:
         return "one seed: nothing can be said"
+    if better.low == better.high:
+        return "every resample says the same: too few seeds for an interval"
     if better.low > 0.5:
         return "the first arm is better more often than chance"
     if better.high < 0.5:

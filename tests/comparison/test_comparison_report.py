@@ -9,6 +9,7 @@ import pytest
 from made_runs import make_run, make_styles
 
 from relic_rl.comparison import published
+from relic_rl.comparison.aggregates import _verdict
 from relic_rl.comparison.curves import learning_curve
 from relic_rl.comparison.document import Paragraph, Table, to_csv, to_html, to_markdown
 from relic_rl.comparison.fairness import check_fairness
@@ -179,3 +180,11 @@ def test_documents_escape_what_they_hold() -> None:
     assert "x\\|y" in to_markdown("T", blocks)
     assert "<script>" not in to_html("T", blocks)
     assert to_csv(blocks[1]) == "v\n0.5\n"  # type: ignore[arg-type]
+
+
+def test_a_verdict_needs_resamples_that_differ():
+    assert "first arm" in _verdict(Interval(0.8, 0.6, 1.0))
+    assert "second arm" in _verdict(Interval(0.2, 0.0, 0.4))
+    assert _verdict(Interval(0.6, 0.4, 0.8)) == "no difference shown"
+    assert "too few seeds" in _verdict(Interval(1.0, 1.0, 1.0))  # two seeds, all of one arm above all of the other
+    assert "one seed" in _verdict(Interval(1.0, None, None))
