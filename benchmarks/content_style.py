@@ -12,12 +12,15 @@ and 95 % interval over seeds. What is done is not done again, so the script can 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from relic_rl.images.styles import SPLITS
+from relic_rl.evaluation.joining import estimate
+from relic_rl.images.styles import SPLITS, STYLES
 
 ARMS: dict[str, list[str]] = {
     "relic": ["--objective", "relic"],
@@ -65,6 +68,43 @@ def evaluate(out: Path, seeds: int, threads: int) -> None:
         subprocess.run([*command, "--out", str(out / kind)], check=True)
 
 
+def summary(out: Path, seeds: int) -> str:
+    """The table in short: arms by what was measured, mean and 95 % interval over seeds."""
+    lines = ["| arm | " + " | ".join(_columns({}, {})) + " |", "|---" * (len(_columns({}, {})) + 1) + "|"]
+    for arm in ["untrained", *ARMS]:
+        found: dict[str, list[float]] = {}
+        for seed in range(seeds):
+            linear, ldr = (
+                json.loads((out / f"{kind}-of" / _folder(arm) / f"seed{seed}" / "result.json").read_text())["metrics"]
+                for kind in ("linear", "ldr")
+            )
+            for column, value in _columns(linear, ldr).items():
+                found.setdefault(column, []).append(value)
+        cells = []
+        for column, values in found.items():
+            mean, half_width, _ = estimate(values)
+            digits = 4 if column.startswith("LDR") else 3
+            width = "n/a" if half_width is None else f"{half_width:.{digits}f}"
+            cells.append(f"{mean:.{digits}f} +- {width}")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _columns(linear: dict[str, float], ldr: dict[str, float]) -> dict[str, float]:
+    def accuracy(*names: str) -> float:
+        return sum(linear.get(f"{name}/top1", math.nan) for name in names) / len(names)
+
+    return {
+        "member": accuracy("member/test"),
+        "family": accuracy("family/test"),
+        "member, one factor unseen": accuracy(*(f"member/ood-{factor}" for factor in STYLES)),
+        "member, all unseen": accuracy("member/ood"),
+        "family, all unseen": accuracy("family/ood"),
+        "style (mean of 8 factors)": accuracy(*(f"{factor}/test" for factor in STYLES)),
+        "LDR of members, median": ldr.get("member/test/median", math.nan),
+    }
+
+
 def _folder(arm: str) -> str:
     return arm.replace(", ", "-").replace(" ", "")
 
@@ -78,6 +118,8 @@ def main() -> None:
     args = parser.parse_args()
     pretrain(args.out, args.seeds, args.epochs, args.threads)
     evaluate(args.out, args.seeds, args.threads)
+    (args.out / "summary.md").write_text(summary(args.out, args.seeds))
+    print(f"short table: {args.out / 'summary.md'}")
 
 
 if __name__ == "__main__":
