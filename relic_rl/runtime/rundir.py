@@ -26,7 +26,19 @@ from relic_rl.runtime.resume import CHECKPOINTS
 _LOCK = ".lock"
 _EARLY = {_LOCK, "config.yaml", "versions.json", "replay"}  # what a run writes before it begins
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # what file systems without locks answer
-_PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "envpool", "safetensors", "tensorboard", "tyro")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "gymnasium",
+    "ale-py",
+    "envpool",
+    "kornia",
+    "Pillow",
+    "safetensors",
+    "tensorboard",
+    "tyro",
+)
 
 
 class RunDir:

@@ -41,6 +41,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     recorded = json.loads((run.path / "versions.json").read_text())
     assert recorded["device"] == "CPU"
     assert recorded["packages"]["torch"].startswith("2.")
+    assert {"numpy", "envpool", "kornia", "Pillow"} <= set(recorded["packages"])  # what pixels depend on
     assert recorded["python"].startswith("3.")
     assert sorted(p.name for p in run.path.iterdir()) == [
         ".lock",
