@@ -39,7 +39,7 @@ def run(options: Options) -> int:
         metrics: dict[str, float | None] = {}
         details: dict[str, Any] = {}
         for label in labels:
-            probe = _fit(options, evaluation, label, train)
+            probe = fit_classifier(options, evaluation, label, train)
             details[label] = {"learning_rate": probe.learning_rate, "held_out_top1": probe.sweep}
             if probe.at_the_edge:
                 evaluation.note(
@@ -55,8 +55,8 @@ def run(options: Options) -> int:
         return evaluation.finish(metrics, {"training_images": len(train), "labels": details})
 
 
-def _fit(options: Options, evaluation: Evaluation, label: str, train: FeatureSet) -> Probe:
-    """The classifier of one label."""
+def fit_classifier(options: Options, evaluation: Evaluation, label: str, train: FeatureSet) -> Probe:
+    """The classifier of one label, fitted to the training images whose features are given."""
     recipe = recipe_for(options.augmentation, evaluation.splits.source)
     features, labels = train.labelled(label)
     images = train.rows[train.labels[label] >= 0]

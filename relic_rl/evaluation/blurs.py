@@ -18,7 +18,7 @@ _SUBPIXELS = 9  # per side, by which a disc's edge is measured
 
 def scale_of(image: NDArray[np.generic]) -> float:
     """How many pixels of this image, [..., H, W], one pixel of ImageNet-C's is."""
-    return min(image.shape[-2:]) / _REFERENCE
+    return float(min(image.shape[-2:])) / _REFERENCE
 
 
 def filtered(image: Floats, kernel: Floats) -> Floats:
@@ -28,7 +28,8 @@ def filtered(image: Floats, kernel: Floats) -> Floats:
     """
     reach = len(kernel) // 2
     padded = np.pad(image, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
-    return signal.fftconvolve(padded, kernel[None, ::-1, ::-1], mode="valid", axes=(1, 2)).astype(np.float32)
+    done = signal.fftconvolve(padded, kernel[None, ::-1, ::-1], mode="valid", axes=(1, 2))
+    return np.asarray(done, dtype=np.float32)
 
 
 def disc(radius: float) -> Floats:
@@ -38,7 +39,7 @@ def disc(radius: float) -> Floats:
     inside = (fine[:, None] ** 2 + fine[None] ** 2 <= radius**2).astype(np.float32)
     side = 2 * reach + 1
     kernel = inside.reshape(side, _SUBPIXELS, side, _SUBPIXELS).mean(axis=(1, 3))
-    return (kernel / kernel.sum()).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
 def streak(radius: float, sigma: float, degrees: float) -> Floats:
@@ -54,7 +55,7 @@ def streak(radius: float, sigma: float, degrees: float) -> Floats:
         for right in (0, 1):  # shared between the four pixels around
             share = np.abs(1 - down - (y - top)) * np.abs(1 - right - (x - left))
             np.add.at(kernel, (top + down, left + right), weights * share)
-    return (kernel / kernel.sum()).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
 def defocus_blur(image: Floats, severity: int, generator: Generator) -> Floats:

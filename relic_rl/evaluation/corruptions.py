@@ -1,7 +1,7 @@
 """Fifteen corruptions of an image at five severities, for whatever images there are to test on.
 
-The kinds are those of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261) and so are the strengths, as far
-as they carry over, but the images are not: an error on these is never called mCE, which is defined on ImageNet-C's
+The kinds are those of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261) and so are the strengths, as
+far as they carry over, but the images are not: an error on these is never called mCE, which is defined on ImageNet-C's
 files. What a corruption does depends on the image, its kind, its severity and the seed alone, not on the order
 or the company in which the image comes.
 
@@ -86,7 +86,7 @@ def corrupt(image: NDArray[np.uint8], name: str, severity: int, *, seed: int = 0
     about = f"{name} {severity} {seed} {image.shape}".encode()
     digest = hashlib.sha256(about + np.ascontiguousarray(image).tobytes()).digest()
     generator = Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
-    corrupted = CORRUPTIONS[name](image.astype(np.float32) / 255, severity, generator)
+    corrupted = CORRUPTIONS[name](image.astype(np.float32) / np.float32(255), severity, generator)
     return np.rint(np.clip(corrupted, 0, 1) * 255).astype(np.uint8)
 
 

@@ -24,7 +24,7 @@ def contrast(image: Floats, severity: int, generator: Generator) -> Floats:
     """Differences from each channel's mean reduced to this share."""
     share = np.float32((0.4, 0.3, 0.2, 0.1, 0.05)[severity - 1])
     mean = image.mean(axis=(1, 2), keepdims=True)
-    return (image - mean) * share + mean
+    return np.asarray((image - mean) * share + mean, dtype=np.float32)
 
 
 def elastic_transform(image: Floats, severity: int, generator: Generator) -> Floats:
@@ -77,4 +77,4 @@ def _through_pictures(image: Floats, change: Callable[[Image.Image], Image.Image
         done = np.asarray(change(Image.fromarray(levels.transpose(1, 2, 0)))).transpose(2, 0, 1)
     else:
         done = np.stack([np.asarray(change(Image.fromarray(plane))) for plane in levels])
-    return done.astype(np.float32) / 255
+    return np.asarray(done, dtype=np.float32) / np.float32(255)

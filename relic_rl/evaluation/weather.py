@@ -27,7 +27,7 @@ def fractal(height: int, width: int, decay: float, generator: Generator) -> Floa
         y, x = np.linspace(0, knots - 1, height), np.linspace(0, knots - 1, width)
         total += ndimage.map_coordinates(noise, np.meshgrid(y, x, indexing="ij"), order=1) / decay**octave
     total -= total.min()
-    return (total / max(total.max(), 1e-12)).astype(np.float32)
+    return np.asarray(total / max(total.max(), 1e-12), dtype=np.float32)
 
 
 def snow(image: Floats, severity: int, generator: Generator) -> Floats:
@@ -63,7 +63,8 @@ def fog(image: Floats, severity: int, generator: Generator) -> Floats:
     """A cloud added, and all of it dimmed to the brightest value that there was."""
     strength, decay = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))[severity - 1]
     brightest = image.max()
-    cloud = fractal(*image.shape[1:], decay, generator)
+    height, width = image.shape[1:]
+    cloud = fractal(height, width, decay, generator)
     return np.asarray((image + strength * cloud) * (brightest / (brightest + strength)), dtype=np.float32)
 
 
@@ -73,4 +74,4 @@ def brightness(image: Floats, severity: int, generator: Generator) -> Floats:
     value = image.max(axis=0, keepdims=True) if len(image) == 3 else image
     raised = np.minimum(value + added, 1)
     black = value == 0  # has no hue: it becomes grey
-    return np.where(black, raised, image * (raised / np.where(black, 1, value))).astype(np.float32)
+    return np.asarray(np.where(black, raised, image * (raised / np.where(black, 1, value))), dtype=np.float32)

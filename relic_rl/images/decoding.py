@@ -41,9 +41,13 @@ class Crop(NamedTuple):
     size: int  # pixels, of either side
 
 
-def central_crop(height: int, width: int, size: int, *, whole: bool = False) -> Crop:
-    """The square from the middle that evaluation shows: 7/8 of the shorter side; all of it for ``whole``."""
-    side = (1.0 if whole else _EVAL_SHARE) * min(height, width)
+def central_crop(height: int, width: int, size: int, *, whole: bool = False, border: int = 0) -> Crop:
+    """The square from the middle that evaluation shows: 7/8 of the shorter side; all of it for ``whole``.
+
+    A border of this many pixels is no part of the image; one that leaves nothing counts as none.
+    """
+    inner = min(height, width) - 2 * border
+    side = (1.0 if whole else _EVAL_SHARE) * (inner if inner > 0 else min(height, width))
     tall, wide = side / height, side / width
     return Crop((1 - tall) / 2, (1 - wide) / 2, tall, wide, size)
 

@@ -127,6 +127,7 @@ class FolderSplit:
         whole: show the whole image instead of its central 7/8.
         broken: a dictionary that broken files are added to; None for one of its own.
         prefix: of their names in it.
+        border: pixels around every image that are no part of it.
 
     Attributes:
         classes: names of the classes.
@@ -145,11 +146,13 @@ class FolderSplit:
         whole: bool = False,
         broken: dict[str, str] | None = None,
         prefix: str = "",
+        border: int = 0,
     ) -> None:
         self.index = index_folder(root) if isinstance(root, Path) else root
         self.size = size
         self.workers = workers
         self.whole = whole
+        self.border = border
         self.classes = tuple(self.index.classes if classes is None else classes)
         numbers = {name: number for number, name in enumerate(self.classes)}
         strange = [name for name in self.index.classes if name not in numbers]
@@ -158,7 +161,7 @@ class FolderSplit:
         number = np.array([numbers[name] for name in self.index.classes], dtype=np.int64)
         self.labels = {CLASS: number[self.index.targets]}
         self.identity = _hash(self.index.fingerprint, *self.classes)
-        self.fingerprint = _hash(self.identity, str(size), str(whole))
+        self.fingerprint = _hash(self.identity, str(size), str(whole), *([f"border {border}"] if border else []))
         self.prefix = prefix
         self.broken: dict[str, str] = {} if broken is None else broken
         self._add_broken(dict(self.index.broken))
@@ -174,7 +177,7 @@ class FolderSplit:
         """
         rows = np.arange(len(self), dtype=np.int64) if rows is None else rows
         loader = DataLoader(
-            _Decoded(self.index, self.size, self.whole, rows, batch_size),
+            _Decoded(self.index, self.size, self.whole, self.border, rows, batch_size),
             batch_size=None,  # an item is a whole batch
             num_workers=min(self.workers, math.ceil(len(rows) / batch_size)),
             worker_init_fn=begin_worker,
@@ -189,6 +192,33 @@ class FolderSplit:
         self.broken.update({self.prefix + name: reason for name, reason in broken.items()})
 
 
+class RowsSplit:
+    """Some images of another split, in their order.
+
+    Args:
+        split: the other.
+        rows: int64 [N], ascending, which of its images.
+    """
+
+    def __init__(self, split: Split, rows: NDArray[np.int64]) -> None:
+        self.split = split
+        self.chosen = rows
+        self.labels: Mapping[str, NDArray[np.int64]] = {name: values[rows] for name, values in split.labels.items()}
+        which = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
+        self.fingerprint = _hash(split.fingerprint, which)
+        self.identity = _hash(split.identity, which)
+        self.broken = split.broken
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def batches(self, batch_size: int, rows: NDArray[np.int64] | None = None) -> Iterator[SplitBatch]:
+        """All images in order, or those of some rows, counted among those that are left."""
+        wanted = self.chosen if rows is None else self.chosen[rows]
+        for images, of_other in self.split.batches(batch_size, wanted):
+            yield SplitBatch(images, np.searchsorted(self.chosen, of_other).astype(np.int64))
+
+
 def _hash(*parts: str) -> str:
     """SHA-256 over texts; names of files may be no valid Unicode."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
@@ -197,10 +227,13 @@ def _hash(*parts: str) -> str:
 class _Decoded(Dataset[tuple[Tensor, Tensor, dict[str, str]]]):
     """Batches of decoded images, the rows they are, and (path: reason) of files that are broken."""
 
-    def __init__(self, index: FolderIndex, size: int, whole: bool, rows: NDArray[np.int64], batch_size: int) -> None:
+    def __init__(
+        self, index: FolderIndex, size: int, whole: bool, border: int, rows: NDArray[np.int64], batch_size: int
+    ) -> None:
         self.index = index
         self.size = size
         self.whole = whole
+        self.border = border
         self.rows = rows
         self.batch_size = batch_size
 
@@ -215,7 +248,8 @@ class _Decoded(Dataset[tuple[Tensor, Tensor, dict[str, str]]]):
             name = self.index.paths[row]
             try:
                 images += decode_crops(
-                    self.index.root / name, lambda h, w: [central_crop(h, w, self.size, whole=self.whole)]
+                    self.index.root / name,
+                    lambda h, w: [central_crop(h, w, self.size, whole=self.whole, border=self.border)],
                 )
                 kept.append(row)
             except BrokenImage as reason:

@@ -1,0 +1,167 @@
+"""``relic_rl.evaluate state``: linear probes of what annotated bytes of Atari games' memory say."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relic_rl.evaluate_kinds.opening import Evaluation, open_evaluation
+from relic_rl.evaluate_kinds.state_options import Options
+from relic_rl.evaluation.features import FeatureSet
+from relic_rl.evaluation.figures import metric_bars
+from relic_rl.evaluation.report import markdown_table, show
+from relic_rl.evaluation.state import (
+    CATEGORIES,
+    Labels,
+    Summary,
+    choose_and_fit,
+    entropy,
+    f1_scores,
+    macro_f1,
+    summarize_variables,
+)
+from relic_rl.images.atari_frames import parse_games
+from relic_rl.images.ram_labels import annotated_games
+from relic_rl.images.splits import Split
+from relic_rl.runtime.errors import BadInput, RunFailed, user_errors
+
+_LEAST_FRAMES = 10  # of a game, to fit and to judge probes by
+_CHUNK = 256  # images at a time
+
+
+def run(options: Options) -> int:
+    """Measure and report; the exit code.
+
+    Raises:
+        BadInput: no such game or encoder, or no game that anybody has annotated.
+    """
+    with user_errors():
+        games = parse_games(options.games)
+    annotated = [game for game in games if game.replace("_", "") in annotated_games()]
+    if not annotated:
+        known = ", ".join(sorted(annotated_games()))
+        raise BadInput(f"--games {' '.join(games)}: nobody has annotated their memory; take some of {known}")
+    with open_evaluation("state", options) as evaluation:
+        left = [game for game in games if game not in annotated]
+        if left:
+            evaluation.note(f"left out, since nobody has annotated their memory: {', '.join(left)}")
+        train = evaluation.features("train")
+        test = evaluation.features("test")
+        fresh = _fresh(evaluation.splits["test"], evaluation.splits["train"])[test.rows.numpy()]
+        found: dict[str, Summary] = {}
+        details: dict[str, Any] = {}
+        for game in annotated:
+            number = games.index(game)
+            here, there = (part.labels["game"].numpy() == number for part in (train, test))
+            judged = _probe_game(options, evaluation, game, train, here, test, there & fresh)
+            details[game] = judged | {"test_frames_seen_in_training": int((there & ~fresh).sum())}
+            scores = {name: values["f1"] for name, values in judged["variables"].items()}
+            if scores:
+                found[game] = summarize_variables(scores)
+            else:
+                evaluation.note(f"{game}: left out, since no variable varies enough")
+        if not found:
+            raise RunFailed("no variable of any game varies enough: take more frames, or --policies that play better")
+        metrics = _metrics(found)
+        return evaluation.finish(
+            metrics,
+            {"games": details},
+            table=_table(evaluation.name, found),
+            figures={
+                "metrics": metric_bars({evaluation.name: {name: (value, None) for name, value in metrics.items()}})
+            },
+        )
+
+
+def _probe_game(
+    options: Options,
+    evaluation: Evaluation,
+    game: str,
+    train: FeatureSet,
+    here: NDArray[np.bool_],
+    test: FeatureSet,
+    there: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """Fit and judge the probes of one game; here bool [N] and there bool [M] are its frames."""
+    if min(here.sum(), there.sum()) < _LEAST_FRAMES:
+        raise RunFailed(
+            f"{game}: {here.sum()} training and {there.sum()} test frames that differ from them are too few: "
+            "raise --num-images and --num-test-images"
+        )
+    prefix = f"{game}."
+    names = [name.removeprefix(prefix) for name in train.labels if name.startswith(prefix)]
+    learn, judge = (
+        {name: part.labels[prefix + name].numpy()[rows] for name in names}
+        for part, rows in ((train, here), (test, there))
+    )
+    entropies = {name: entropy(values) for name, values in learn.items()}
+    kept = [name for name in names if entropies[name] >= options.least_entropy]
+    about: dict[str, Any] = {
+        "training_frames": int(here.sum()),
+        "test_frames": int(there.sum()),
+        "left_out": {name: entropies[name] for name in names if name not in kept},
+        "variables": {},
+    }
+    if not kept:
+        return about
+    evaluation.note(f"{game}: probing {len(kept)} variables on {here.sum():,} frames")
+    labels: Labels = {name: learn[name] for name in kept}
+    fitted = choose_and_fit(
+        train.features[torch.from_numpy(here)].to(evaluation.device),
+        labels,
+        evaluation.streams.numpy(f"{game} held out"),
+        penalties=options.penalties,
+        iterations=options.iterations,
+    )
+    features = test.features[torch.from_numpy(there)].to(evaluation.device)
+    scores = f1_scores(fitted.probes, features, {name: judge[name] for name in kept})
+    about["penalty"], about["held_out_f1"] = fitted.penalty, fitted.held_out_f1
+    about["variables"] = {
+        name: {"f1": scores[name], "majority_f1": _majority(learn[name], judge[name]), "entropy": entropies[name]}
+        for name in kept
+    }
+    return about
+
+
+def _majority(learn: NDArray[np.int64], judge: NDArray[np.int64]) -> float:
+    """Macro F1 of always saying the value that is most frequent in training: what knowing nothing gives."""
+    values, counts = np.unique(learn, return_counts=True)
+    return macro_f1(judge, np.full(len(judge), values[counts.argmax()]))
+
+
+def _fresh(test: Split, train: Split) -> NDArray[np.bool_]:
+    """Which test frames, bool [M], are not to the pixel among the training frames.
+
+    Games begin alike, so that episodes share frames; AtariARI leaves such test frames out too.
+    """
+    seen = {image.tobytes() for batch in train.batches(_CHUNK) for image in batch.images.numpy()}
+    return np.array([image.tobytes() not in seen for batch in test.batches(_CHUNK) for image in batch.images.numpy()])
+
+
+def _metrics(found: dict[str, Summary]) -> dict[str, float | None]:
+    """Means over games first, then each game's."""
+    metrics: dict[str, float | None] = {"f1": statistics.fmean(summary.mean for summary in found.values())}
+    for category in CATEGORIES:
+        of_games = [summary.by_category[category] for summary in found.values() if category in summary.by_category]
+        if of_games:
+            metrics[f"{category}/f1"] = statistics.fmean(of_games)
+    for game, summary in found.items():
+        metrics[f"{game}/f1"] = summary.mean
+        metrics[f"{game}/categories/f1"] = summary.over_categories
+    return metrics
+
+
+def _table(name: str, found: dict[str, Summary]) -> str:
+    """A row per game, a column per category."""
+    metrics = _metrics(found)
+    rows = [
+        [game, show(summary.mean), *(show(summary.by_category.get(category)) for category in CATEGORIES)]
+        for game, summary in found.items()
+    ]
+    rows.append(["mean over games", show(metrics["f1"]), *(show(metrics.get(f"{c}/f1")) for c in CATEGORIES)])
+    header = [f"macro F1, {name}", "all variables", *(category.replace("_", " ") for category in CATEGORIES)]
+    return markdown_table(header, rows)
