@@ -16,6 +16,8 @@ EVALUATIONS = {
     "knn": ("--encoder", "--label", "--k", "--compare"),
     "linear": ("--encoder", "--augmentation", "--learning-rates", "--compare"),
     "finetune": ("--encoder", "--shares", "--optimiser", "--compare"),
+    "robustness": ("--encoder", "--imagenet-c", "--objectnet", "--own-corruptions", "--compare"),
+    "state": ("--encoder", "--games", "--penalties", "--compare"),
 }
 
 

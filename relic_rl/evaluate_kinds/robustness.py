@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relic_rl.evaluate_kinds.labels import usable_labels
+from relic_rl.evaluate_kinds.labels import any_known, usable_labels
 from relic_rl.evaluate_kinds.linear import fit_classifier
 from relic_rl.evaluate_kinds.opening import Evaluation, open_evaluation
 from relic_rl.evaluate_kinds.robustness_options import Options
@@ -52,16 +52,16 @@ def run(options: Options) -> int:
         metrics: Metrics = {}
         details: dict[str, Any] = {"label": label, "learning_rate": probe.learning_rate, "held_out_top1": probe.sweep}
         for name in splits.tests:
-            found = head_accuracy(probe.head, probe.standard, *evaluation.features(name).labelled(label))
-            metrics[f"{name}/top1"] = found.top1
+            asked, truth = evaluation.features(name).labelled(label)
+            known = any_known(truth, train.labelled(label)[1])
+            found = head_accuracy(probe.head, probe.standard, asked, truth) if known else None
+            metrics[f"{name}/top1"] = found.top1 if found else None
             if train.num_classes[label] > 5:
-                metrics[f"{name}/top5"] = found.top5
+                metrics[f"{name}/top5"] = found.top5 if found else None
         errors: dict[str, Errors] = {}
-        clean = metrics["test/top1"]
-        assert clean is not None
         if folders:
             errors["imagenet-c"] = _imagenet_c(options, evaluation, probe, folders)
-            metrics |= _corruption_metrics(evaluation, errors["imagenet-c"], 1 - clean)
+            metrics |= _corruption_metrics(evaluation, errors["imagenet-c"], metrics["test/top1"])
         if options.corrupts:
             errors["own"], images = _own_corruptions(options, evaluation, probe, label)
             details["corrupted_images"] = images
@@ -154,7 +154,7 @@ def _imagenet_c(
     return errors
 
 
-def _corruption_metrics(evaluation: Evaluation, errors: Errors, clean_error: float) -> Metrics:
+def _corruption_metrics(evaluation: Evaluation, errors: Errors, clean: float | None) -> Metrics:
     """The metrics of ImageNet-C; mCE only of all of it and for a classifier of ImageNet's classes, as AlexNet is."""
     metrics: Metrics = {"imagenet-c/mean error": mean_error(errors)}
     metrics["imagenet-c/mCE"] = metrics["imagenet-c/relative mCE"] = None
@@ -163,8 +163,8 @@ def _corruption_metrics(evaluation: Evaluation, errors: Errors, clean_error: flo
         evaluation.note(f"no mCE: ImageNet-C is incomplete in {', '.join(lacking)}")
     elif set(evaluation.splits.classes) != set(imagenet_wnids()):
         evaluation.note("no mCE: AlexNet's errors, by which it is divided, are those on ImageNet's 1,000 classes")
-    else:
-        found = mean_corruption_error(errors, clean_error)
+    elif clean is not None:
+        found = mean_corruption_error(errors, 1 - clean)
         metrics["imagenet-c/mCE"], metrics["imagenet-c/relative mCE"] = found.mce, found.relative_mce
     return metrics
 

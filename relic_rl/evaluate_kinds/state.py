@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from typing import Any
 
@@ -45,8 +46,9 @@ def run(options: Options) -> int:
     if not annotated:
         known = ", ".join(sorted(annotated_games()))
         raise BadInput(f"--games {' '.join(games)}: nobody has annotated their memory; take some of {known}")
+    left = [game for game in games if game not in annotated]
+    options = dataclasses.replace(options, games=tuple(annotated))
     with open_evaluation("state", options) as evaluation:
-        left = [game for game in games if game not in annotated]
         if left:
             evaluation.note(f"left out, since nobody has annotated their memory: {', '.join(left)}")
         train = evaluation.features("train")
@@ -54,18 +56,24 @@ def run(options: Options) -> int:
         fresh = _fresh(evaluation.splits["test"], evaluation.splits["train"])[test.rows.numpy()]
         found: dict[str, Summary] = {}
         details: dict[str, Any] = {}
-        for game in annotated:
-            number = games.index(game)
+        for number, game in enumerate(annotated):
             here, there = (part.labels["game"].numpy() == number for part in (train, test))
-            judged = _probe_game(options, evaluation, game, train, here, test, there & fresh)
-            details[game] = judged | {"test_frames_seen_in_training": int((there & ~fresh).sum())}
+            seen = int((there & ~fresh).sum())
+            there &= fresh
+            if min(here.sum(), there.sum()) < _LEAST_FRAMES:
+                evaluation.note(f"{game}: left out, since {seen} of its few test frames are training frames too")
+                continue
+            judged = _probe_game(options, evaluation, game, train, here, test, there)
+            details[game] = judged | {"test_frames_seen_in_training": seen}
             scores = {name: values["f1"] for name, values in judged["variables"].items()}
             if scores:
                 found[game] = summarize_variables(scores)
             else:
                 evaluation.note(f"{game}: left out, since no variable varies enough")
         if not found:
-            raise RunFailed("no variable of any game varies enough: take more frames, or --policies that play better")
+            raise RunFailed(
+                "no game shows enough to probe: raise --num-images and --num-test-images, or see --policies"
+            )
         metrics = _metrics(found)
         return evaluation.finish(
             metrics,
@@ -87,11 +95,6 @@ def _probe_game(
     there: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Fit and judge the probes of one game; here bool [N] and there bool [M] are its frames."""
-    if min(here.sum(), there.sum()) < _LEAST_FRAMES:
-        raise RunFailed(
-            f"{game}: {here.sum()} training and {there.sum()} test frames that differ from them are too few: "
-            "raise --num-images and --num-test-images"
-        )
     prefix = f"{game}."
     names = [name.removeprefix(prefix) for name in train.labels if name.startswith(prefix)]
     learn, judge = (

@@ -13,7 +13,7 @@ from scipy import ndimage, signal
 
 Floats = NDArray[np.float32]
 _REFERENCE = 224  # pixels on the side of ImageNet-C's images
-_SUBPIXELS = 9  # per side, by which a disc's edge is measured
+_SUBPIXELS = 10  # points per pixel along each axis that a disc is made of
 
 
 def scale_of(image: NDArray[np.generic]) -> float:
@@ -33,12 +33,12 @@ def filtered(image: Floats, kernel: Floats) -> Floats:
 
 
 def disc(radius: float) -> Floats:
-    """A kernel: of every pixel the share that lies within a circle, together 1."""
+    """A kernel: the points of a circle, each shared between the four pixels around it, together 1."""
     reach = int(np.ceil(radius))
-    fine = np.arange(-reach - 0.5 + 0.5 / _SUBPIXELS, reach + 0.5, 1 / _SUBPIXELS)
-    inside = (fine[:, None] ** 2 + fine[None] ** 2 <= radius**2).astype(np.float32)
-    side = 2 * reach + 1
-    kernel = inside.reshape(side, _SUBPIXELS, side, _SUBPIXELS).mean(axis=(1, 3))
+    fine = np.linspace(-reach, reach, 2 * reach * _SUBPIXELS + 1)
+    inside = (fine[:, None] ** 2 + fine[None] ** 2 <= radius**2).astype(np.float64)
+    share = np.clip(1 - np.abs(np.arange(-reach, reach + 1)[:, None] - fine[None]), 0, None)  # [K, F]
+    kernel = share @ inside @ share.T
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 

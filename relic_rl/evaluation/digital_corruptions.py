@@ -31,7 +31,7 @@ def elastic_transform(image: Floats, severity: int, generator: Generator) -> Flo
     """A random affine map, then smooth displacements of this standard deviation."""
     scale = scale_of(image)
     spread = (0.6, 0.8, 1.1, 1.5, 2.0)[severity - 1] * scale
-    smoothness, corners = 2.4 * scale, 5.0 * scale
+    smoothness, corners = 2.4 * scale, 2.5 * spread
     height, width = image.shape[1:]
     field = generator.uniform(-1, 1, (2, height, width))
     field = ndimage.gaussian_filter(field, (0, smoothness, smoothness), mode="reflect")
