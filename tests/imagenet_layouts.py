@@ -66,7 +66,7 @@ def write_imagenet_c(
 def write_objectnet(root: Path) -> Path:
     """images/FOLDER/FILE and mappings/: "Swan or finch" is two of ImageNet's classes, "Hammer" none.
 
-    In ImageNet's own order of 2012, which is another than that of the folders, classes are numbered backwards here.
+    In ImageNet's own order of 2012, which is another than that of the folders, classes are numbered otherwise.
     """
     for folder, colour, count in (("swan", 4, 2), ("shark_toy", 1, 2), ("hammer", 0, 3)):
         write_images(root / "images" / folder, colour, count, seed=4)
@@ -78,10 +78,10 @@ def write_objectnet(root: Path) -> Path:
     both = f"{LABELS[4]}; {LABELS[3]}"
     meant = {"Swan or finch": both, "Finch or swan": both, "Shark": LABELS[1]}
     (mappings / "objectnet_to_imagenet_1k.json").write_text(json.dumps(meant))
-    lines = [f"class {999 - line}" for line in range(1000)]
+    lines = [f"another class {line}" for line in range(1000)]
     for place, label in zip(PLACES, LABELS, strict=True):
-        lines[999 - place] = label
+        lines[(place + 137) % 1000] = label
     (mappings / "imagenet_to_label_2012_v2").write_text("\n".join(lines) + "\n")
-    index = {str(place): 999 - place for place in range(1000)}
+    index = {str(place): (place + 137) % 1000 for place in range(1000)}
     (mappings / "pytorch_to_imagenet_2012_id.json").write_text(json.dumps(index))
     return root

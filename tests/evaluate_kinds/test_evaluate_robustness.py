@@ -15,9 +15,11 @@ from imagenet_layouts import (
 )
 
 from relic_rl.evaluate import main
+from relic_rl.evaluate_kinds.robustness import _variant_metrics
 from relic_rl.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from relic_rl.evaluation.robustness import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from relic_rl.evaluation.robustness import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, Hits
 from relic_rl.images.content_style import content_style_images
+from relic_rl.images.imagenet_variants import Variant
 
 MACHINE = ["--device", "cpu", "--threads", "1", "--workers", "0"]
 UNTRAINED = ["--encoder", "untrained", "--architecture", "nature", "--image-size", "36"]
@@ -134,6 +136,16 @@ def test_errors_are_those_of_the_corrupted_images(tmp_path, monkeypatch):
         assert np.array_equal(images[2], corrupt(test.images[2], name, severity))
         wrong = np.mean(predicted != test.labels["member"][rows])
         assert errors[name][severity - 1] == pytest.approx(wrong)
+
+
+def test_a_data_set_s_own_rule_makes_its_metric():
+    hits = Hits(images=10, top1=1, top5=2, own_top1=3, own_top5=4)
+    accepted = np.eye(8, 9, dtype=bool)
+    for among_own, expected in ((True, (0.3, 0.4)), (False, (0.1, 0.2))):
+        variant = Variant(None, accepted, np.zeros(10, dtype=np.int64), among_own, 8, 0)
+        assert _variant_metrics("x", variant, hits) == {"x/top1": expected[0], "x/top5": expected[1]}
+    few = Variant(None, np.eye(3, 9, dtype=bool), np.zeros(10, dtype=np.int64), True, 3, 0)
+    assert _variant_metrics("x", few, hits) == {"x/top1": 0.3}  # of three classes all are among the best five
 
 
 REFUSED = {
