@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from agents.networks import ActorCritic
+from agents.r2d2_actor import RecurrentActor
+from agents.r2d2_networks import RecurrentQNetwork
 from envs.types import EnvStep
+
+EVALUATION_EPSILON = 0.001
 
 
 def sample_categorical(log_probs: Tensor, generator: torch.Generator) -> Tensor:
@@ -44,3 +48,22 @@ def sampling_policy(
         return sample_categorical(logits.log_softmax(-1), generator).cpu().numpy()
 
     return act
+
+
+def recurrent_policy(
+    network: RecurrentQNetwork, generator: torch.Generator, num_envs: int, autocast_dtype: torch.dtype | None
+) -> Callable[[EnvStep], np.ndarray]:
+    """R2D2's rule: epsilon-greedy with epsilon 0.001, on LSTM states of its own.
+
+    Args:
+        network: the online network; its device is where frames are sent.
+        generator: stream of randomness on that device.
+        num_envs: N.
+        autocast_dtype: of the encoder, or None.
+
+    Returns:
+        A function from a vector step of N environments to actions, int64 [N].
+    """
+    epsilon = torch.full((num_envs,), EVALUATION_EPSILON)
+    actor = RecurrentActor(network, epsilon, generator, autocast_dtype=autocast_dtype)
+    return lambda step: actor.act(step).action

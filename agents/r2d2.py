@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from agents.background import BackgroundRounds
+from agents.policies import EVALUATION_EPSILON, recurrent_policy
 from agents.r2d2_actor import RecurrentActor
 from agents.r2d2_learner import R2D2Learner
 from agents.replay import Observations, SequenceBatch, SequenceReplay, to_device
@@ -27,8 +28,6 @@ from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.device_means import DeviceMeans
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
-
-EVALUATION_EPSILON = 0.001
 
 
 class Draw(NamedTuple):
@@ -194,10 +193,7 @@ class R2D2:
     def policy(self, generator: torch.Generator, num_envs: int) -> Callable[[EnvStep], NDArray[np.int64]]:
         """The policy for evaluation on N environments, with LSTM states and a stream of randomness of its own."""
         self._wait()
-        epsilon = torch.full((num_envs,), EVALUATION_EPSILON)
-        network, autocast_dtype = self.learner.network, self.learner.autocast_dtype
-        actor = RecurrentActor(network, epsilon, generator, autocast_dtype=autocast_dtype)
-        return lambda step: actor.act(step).action
+        return recurrent_policy(self.learner.network, generator, num_envs, self.learner.autocast_dtype)
 
     # ------------------------------------------------------------------- state
 

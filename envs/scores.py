@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from envs.ids import parse_env_id
+from envs.toy import TOYS
 
 
 class Reference(NamedTuple):
@@ -56,6 +57,18 @@ def reference_scores() -> MappingProxyType[str, Reference]:
     with files("envs").joinpath("atari57_scores.csv").open(encoding="utf-8") as file:
         rows = csv.DictReader(file)
         return MappingProxyType({row["game"]: Reference(float(row["random"]), float(row["human"])) for row in rows})
+
+
+def random_score(env_id: str) -> float | None:
+    """Mean score of random play; None where it is not known.
+
+    Of Atari's 57 games that of the published table, under either protocol; of a toy what its rules give.
+    """
+    parsed = parse_env_id(env_id)
+    if parsed.kind == "toy":
+        return TOYS[parsed.name].random_return
+    reference = reference_scores().get(parsed.name)
+    return None if reference is None else reference.random
 
 
 def human_normalized(game: str, score: float) -> float:

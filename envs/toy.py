@@ -2,118 +2,26 @@
 
 ``relic/Catch-v0`` is learned by a small convolutional network within minutes on one core. ``relic/Recall-v0``
 cannot be learned without memory. ``relic/Counting-v0`` is for tests: its images say which step of which game
-of which environment they show, so that nothing about time can be got wrong unnoticed.
+of which environment they show, so that nothing about time can be got wrong unnoticed. ``relic/StyleShift-v0`` has a
+module of its own.
 
 Everything random in game e of environment i is drawn from (seed of i, e), so no generator has to be saved.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.episodes import EpisodeTracker
-from envs.types import EnvStep
-
-_CELLS = 10  # images are boards of 10 x 10 cells
+from envs.style_shift import StyleShift, StyleShiftTest
+from envs.toy_env import CELLS, CellBoard, ToyEnv
 
 
-class ToyEnv(ABC):
-    """N boards stepped together, with next-step auto-reset.
-
-    Args:
-        seeds: one integer from 0 per environment; N = ``len(seeds)``.
-        size: height and width of the image in pixels, a multiple of 10.
-        max_episode_steps: time limit in steps; None = none.
-
-    Raises:
-        ValueError: ``size`` is not a positive multiple of 10.
-    """
-
-    num_actions: ClassVar[int]
-
-    def __init__(self, seeds: Sequence[int], *, size: int = 40, max_episode_steps: int | None = None) -> None:
-        if size <= 0 or size % _CELLS:
-            raise ValueError(f"size is {size}: give a multiple of {_CELLS}")
-        n = len(seeds)
-        self.num_envs = n
-        self.observation_shape = (1, size, size)
-        self.frame_skip = 1
-        self.stack = 1
-        self._scale = size // _CELLS
-        self._limit = np.inf if max_episode_steps is None else max_episode_steps
-        self._seeds = tuple(seeds)
-        self._tracker = EpisodeTracker(n)
-        self._episode = np.full(n, -1, dtype=np.int64)  # number of the game, from 0
-        self._step = np.zeros(n, dtype=np.int64)  # steps since its first observation
-        self._board: dict[str, NDArray[np.int64]] = {}  # what else a game remembers, each [N]
-
-    def reset(self) -> EnvStep:
-        """Start the next game in every environment."""
-        self._start(np.arange(self.num_envs))
-        return self._tracker.first(self._image(), self._lives())
-
-    def step(self, actions: NDArray[np.int64]) -> EnvStep:
-        """Take one step; ``actions`` int64 [N]."""
-        over = self._tracker.ended
-        self._step += 1
-        reward, terminated, truncated = self._play(actions)
-        truncated = truncated | (self._step >= self._limit)
-        if over.any():
-            self._start(np.flatnonzero(over))
-        return self._tracker.next(self._image(), reward, terminated, truncated, self._lives())
-
-    def close(self) -> None:  # noqa: B027 (not abstract: there is nothing to free)
-        """Nothing to free."""
-
-    def get_state(self) -> dict[str, NDArray[Any]]:
-        """Everything needed to continue exactly, as arrays [N] of numbers."""
-        own = {"episode": self._episode, "step": self._step} | self._board
-        return {name: value.copy() for name, value in own.items()} | {
-            f"game_{name}": value for name, value in self._tracker.get_state().items()
-        }
-
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from ``get_state()`` of an environment with the same arguments."""
-        for name, value in ({"episode": self._episode, "step": self._step} | self._board).items():
-            value[:] = state[name]
-        games = self._tracker.get_state()
-        self._tracker.set_state({name: state[f"game_{name}"] for name in games})
-
-    def _start(self, which: NDArray[np.int64]) -> None:
-        """Begin the next game in the environments ``which``."""
-        self._episode[which] += 1
-        self._step[which] = 0
-        for i in which:
-            self._begin(int(i), np.random.default_rng((self._seeds[i], int(self._episode[i]))))
-
-    def _lives(self) -> NDArray[np.int32]:
-        """int32 [N]."""
-        return np.zeros(self.num_envs, dtype=np.int32)
-
-    def _image(self) -> NDArray[np.uint8]:
-        """uint8 [N, 1, size, size]: the cells, enlarged."""
-        return self._cells().repeat(self._scale, axis=1).repeat(self._scale, axis=2)[:, None]
-
-    @abstractmethod
-    def _begin(self, i: int, rng: np.random.Generator) -> None:
-        """Set up the board of environment ``i``."""
-
-    @abstractmethod
-    def _play(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Reward, terminated and truncated, each [N], of the step number ``self._step``."""
-
-    @abstractmethod
-    def _cells(self) -> NDArray[np.uint8]:
-        """The board, uint8 [N, 10, 10]."""
-
-
-class Catch(ToyEnv):
+class Catch(CellBoard):
     """A ball falls one row a step; the paddle in the bottom row must be under it: reward 1, else -1.
 
     Actions: 0 left, 1 stay, 2 right. A game lasts 9 steps. The best return is 1; a random player gets -0.8.
@@ -121,31 +29,32 @@ class Catch(ToyEnv):
     """
 
     num_actions = 3
+    random_return = -0.8  # the ball's column does not depend on the paddle's: one in ten is caught
 
     def __init__(self, seeds: Sequence[int], *, size: int = 40, max_episode_steps: int | None = None) -> None:
         super().__init__(seeds, size=size, max_episode_steps=max_episode_steps)
         self._board = {name: np.zeros(self.num_envs, dtype=np.int64) for name in ("ball", "paddle")}
 
     def _begin(self, i: int, rng: np.random.Generator) -> None:
-        self._board["ball"][i] = rng.integers(_CELLS)
-        self._board["paddle"][i] = _CELLS // 2
+        self._board["ball"][i] = rng.integers(CELLS)
+        self._board["paddle"][i] = CELLS // 2
 
     def _play(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-        self._board["paddle"][:] = np.clip(self._board["paddle"] + actions - 1, 0, _CELLS - 1)
-        landed = self._step >= _CELLS - 1
+        self._board["paddle"][:] = np.clip(self._board["paddle"] + actions - 1, 0, CELLS - 1)
+        landed = self._step >= CELLS - 1
         caught = self._board["ball"] == self._board["paddle"]
         reward = np.where(landed, np.where(caught, 1, -1), 0).astype(np.float32)
         return reward, landed, np.zeros_like(landed)
 
     def _cells(self) -> NDArray[np.uint8]:
-        cells = np.zeros((self.num_envs, _CELLS, _CELLS), dtype=np.uint8)
+        cells = np.zeros((self.num_envs, CELLS, CELLS), dtype=np.uint8)
         every = np.arange(self.num_envs)
-        cells[every, self._step.clip(max=_CELLS - 1), self._board["ball"]] = 255
+        cells[every, self._step.clip(max=CELLS - 1), self._board["ball"]] = 255
         cells[every, -1, self._board["paddle"]] = 255
         return cells
 
 
-class Recall(ToyEnv):
+class Recall(CellBoard):
     """A cue is shown in the first image only and must be answered when, steps later, the signal appears.
 
     Actions: 0 wait, 1 left, 2 right. The answer to the signal is rewarded with 1 if it names the side on
@@ -189,8 +98,8 @@ class Recall(ToyEnv):
         return reward.astype(np.float32), answered, np.zeros_like(answered)
 
     def _cells(self) -> NDArray[np.uint8]:
-        cells = np.zeros((self.num_envs, _CELLS, _CELLS), dtype=np.uint8)
-        half = _CELLS // 2
+        cells = np.zeros((self.num_envs, CELLS, CELLS), dtype=np.uint8)
+        half = CELLS // 2
         first = self._step == 0
         cells[first & (self._board["right"] == 0), 2:-2, :half] = 255
         cells[first & (self._board["right"] == 1), 2:-2, half:] = 255
@@ -208,7 +117,7 @@ class Counts(NamedTuple):
     env: NDArray[np.int64]
 
 
-class Counting(ToyEnv):
+class Counting(CellBoard):
     """Images that say where in time they are, to prove what is done with them.
 
     Game e of environment i lasts ``length + (i + e) % 3`` steps, so that games end at different times. Games
@@ -248,7 +157,7 @@ class Counting(ToyEnv):
         return np.clip(3 - self._step // 2, 0, None).astype(np.int32)
 
     def _cells(self) -> NDArray[np.uint8]:
-        cells = np.zeros((self.num_envs, _CELLS, _CELLS), dtype=np.uint8)
+        cells = np.zeros((self.num_envs, CELLS, CELLS), dtype=np.uint8)
         for row, value in enumerate((self._step, self._episode, self._env)):
             cells[:, row] = (value % 256)[:, None]
         return cells
@@ -256,11 +165,20 @@ class Counting(ToyEnv):
 
 def read_counts(observation: NDArray[np.uint8]) -> Counts:
     """What images of ``Counting``, uint8 [..., 1, size, size], say."""
-    scale = observation.shape[-1] // _CELLS
+    scale = observation.shape[-1] // CELLS
     return Counts(*(observation[..., 0, row * scale, 0].astype(np.int64) for row in range(3)))
 
 
 TOYS: Mapping[str, type[ToyEnv]] = MappingProxyType(
-    {"relic/Catch-v0": Catch, "relic/Recall-v0": Recall, "relic/Counting-v0": Counting}
+    {
+        "relic/Catch-v0": Catch,
+        "relic/Recall-v0": Recall,
+        "relic/Counting-v0": Counting,
+        "relic/StyleShift-v0": StyleShift,
+        "relic/StyleShiftTest-v0": StyleShiftTest,
+    }
 )
 """The toys by id."""
+
+UNSEEN_STYLES: Mapping[str, str] = MappingProxyType({"relic/StyleShift-v0": "relic/StyleShiftTest-v0"})
+"""The id under which a toy shows styles that it keeps from training, by its own id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,10 +13,8 @@ import torch
 from envs.atari_games import atari_id
 from envs.ids import parse_env_id
 from envs.make import make_vector_env, validate_env_id
-from relic_rl import train_build
 from relic_rl.images.atari_frames import (
     GameFrames,
-    Policy,
     collect_frames,
     label_frames,
     parse_games,
@@ -27,10 +24,9 @@ from relic_rl.images.cache import cache_folder
 from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.store import stored_or_made
 from relic_rl.pretrain_options import PretrainConfig
-from relic_rl.runtime.checkpoint import list_checkpoints, load_latest
-from relic_rl.runtime.config import parse_config
+from relic_rl.runtime.checkpoint import list_checkpoints
 from relic_rl.runtime.seeding import Streams
-from relic_rl.train_options import TrainConfig
+from relic_rl.saved_agent import open_agent, run_options
 
 NUM_ENVS = 16
 Split = Literal["train", "test"]
@@ -88,7 +84,7 @@ def trained_runs(runs: tuple[str, ...], games: list[str]) -> dict[str, Path]:
     for run in map(Path, runs):
         if not (run / "config.yaml").is_file() or not list_checkpoints(run / "checkpoints"):
             raise ValueError(f"--policies {run}: no run directory of train with checkpoints")
-        env = parse_env_id(_options(run).env)
+        env = parse_env_id(run_options(run).env)
         if env.kind != "atari" or env.name not in games or env.name in found:
             raise ValueError(f"--policies {run}: it plays {env.canonical}, which is not one of --games, or twice")
         found[env.name] = run
@@ -101,46 +97,21 @@ def _play(
     """Frames of one game, in episodes of this split alone."""
     streams = Streams(config.data_seed)
     name = f"{split} {game}"
-    options = None if run is None else _options(run)
+    agent = None if run is None else open_agent(run, flag="--policies")
     env = make_vector_env(
         atari_id(game),
-        NUM_ENVS if options is None else options.num_envs,
+        NUM_ENVS if agent is None else agent.options.num_envs,
         engine=config.engine,
         protocol=config.protocol,
         seed=streams.seed_sequence(f"{name} env"),
         num_threads=torch.get_num_threads(),
     )
     try:
-        if run is None or options is None:
+        if agent is None:
             policy = random_policy(env.num_actions, streams.seed_sequence(f"{name} actions"))
         else:
-            policy = _trained_policy(run, options, streams, name, device)
+            policy = agent.policy(env, streams.torch(f"{name} actions", device), device)
         return collect_frames(game, env, policy, count)
-    finally:
-        env.close()
-
-
-def _options(run: Path) -> TrainConfig:
-    return parse_config(TrainConfig, ["--config", str(run / "config.yaml")], kind="train")
-
-
-def _trained_policy(run: Path, options: TrainConfig, streams: Streams, name: str, device: torch.device) -> Policy:
-    """The agent of a run as it was last saved, acting as in its evaluation."""
-    # Nothing of what made it is needed but its networks: no weights to start from, and a replay, if any, that is
-    # small and not the run's own.
-    options = dataclasses.replace(
-        options, encoder_weights=None, replay_capacity=20_000, replay_on_disk=False, replay_compressed_gib=None
-    )
-    env = train_build.build_env(options, "train_env", options.num_envs, streams, torch.get_num_threads())
-    try:
-        networks = train_build.build_networks(options, env, streams, device)
-        agent = train_build.build_agent(options, env, networks, streams, device, None, run, resumed=False)
-        loaded = load_latest(run / "checkpoints")
-        assert loaded is not None
-        agent.load_state_dict(loaded.state["agent"])
-        return agent.policy(streams.torch(f"{name} actions", device), options.num_envs)
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"--policies {run}: its checkpoint does not fit its config.yaml") from error
     finally:
         env.close()
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from relic_rl.evaluate_kinds.shared_options import UNTRAINED, EncoderOptions
 from relic_rl.representation.encoders import Encoder, ResNetEncoder, build_encoder
 from relic_rl.representation.views import ViewMaker
 from relic_rl.representation.weights import inspect_encoder_file, load_encoder_weights
 from relic_rl.runtime.seeding import Streams
+from relic_rl.runtime.tensor_hash import hash_tensors
 
 _PHOTOGRAPH = 224  # pixels that other projects' encoders see
 _MOST = {"in_channels": 1_024, "image_size": 4_096, "feature_dim": 1 << 16}
@@ -136,16 +135,6 @@ def preparation(in_channels: int, data_channels: int, made_by: dict[str, Any]) -
     )
 
 
-def content_hash(architecture: str, module: nn.Module) -> str:
-    """SHA-256 over the names and values of all tensors, as text."""
-    digest = hashlib.sha256(architecture.encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        value = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _untrained(options: EncoderOptions, data_channels: int, device: torch.device) -> LoadedEncoder:
     """Fresh weights, those that pretraining with the same seed begins from."""
     assert options.architecture is not None
@@ -168,4 +157,4 @@ def _untrained(options: EncoderOptions, data_channels: int, device: torch.device
 
 def _frozen(module: Encoder, device: torch.device, **known: Any) -> LoadedEncoder:
     module = module.to(device).eval().requires_grad_(False)
-    return LoadedEncoder(module=module, content_hash=content_hash(known["architecture"], module), **known)
+    return LoadedEncoder(module=module, content_hash=hash_tensors(module.state_dict(), known["architecture"]), **known)

@@ -30,6 +30,7 @@ def play_games(
     record: bool = False,
     max_recorded_steps: int = 4_500,
     should_stop: Callable[[], bool] = lambda: False,
+    on_game: Callable[[int], None] = lambda finished: None,
 ) -> Games:
     """Play whole games from the start and report their raw scores.
 
@@ -43,6 +44,7 @@ def play_games(
         record: keep the newest frame of every observation of environment 0's first game, the last included.
         max_recorded_steps: length limit of the recording, observations.
         should_stop: asked after every step; when it says yes the games finished so far are returned.
+        on_game: told, whenever one of the games ends, how many have.
 
     Returns:
         The games ordered by environment, then by time.
@@ -63,6 +65,7 @@ def play_games(
             if len(returns[i]) < share[i]:
                 returns[i].append(float(step.episode_return[i]))
                 lengths[i].append(int(step.episode_length[i]))
+                on_game(sum(map(len, returns)))
     return Games(
         returns=[score for of_env in returns for score in of_env],
         lengths=[length for of_env in lengths for length in of_env],

@@ -1,0 +1,142 @@
+"""Styles of a screen, and the control task whose look is style alone."""
+
+import numpy as np
+import pytest
+
+from envs.make import make_vector_env
+from envs.screen_styles import SCREEN_STYLES, SEVERITIES
+from envs.style_shift import FACTORS, draw_style, pattern
+from envs.styled import StyledEnv
+
+
+def screens(size: int = 42) -> np.ndarray:
+    cells = np.random.default_rng(0).integers(0, 256, (3, 1, size // 6, size // 6), dtype=np.uint8)
+    return np.kron(cells, np.ones((1, 1, 6, 6), dtype=np.uint8))
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+@pytest.mark.parametrize("name", SCREEN_STYLES)
+def test_a_style_grows_with_its_severity_and_leaves_its_input_alone(name):
+    frames = screens(84)
+    before = frames.copy()
+    changes = []
+    for severity in SEVERITIES:
+        styled = SCREEN_STYLES[name](frames, severity, rng())
+        assert (styled.dtype, styled.shape) == (np.uint8, frames.shape)
+        assert np.array_equal(styled, SCREEN_STYLES[name](frames, severity, rng()))
+        changes.append(np.abs(styled.astype(int) - frames).mean())
+    assert np.array_equal(frames, before)
+    assert changes[0] > 0
+    # The cells of these screens are 6 pixels: moved further they meet their neighbours.
+    assert all(np.diff(changes[:4] if name == "translation" else changes) > 0)
+
+
+def test_styles_by_hand():
+    frames = screens()
+    level = frames.astype(float)
+
+    def styled(name, severity):
+        return SCREEN_STYLES[name](frames, severity, rng())
+
+    assert np.array_equal(styled("brightness", 2), np.minimum(level + 40, 255))
+    assert np.array_equal(styled("contrast", 4), (127.5 + 0.3 * (level - 127.5)).round())
+    assert np.array_equal(styled("gamma", 3), (255 * (level / 255) ** 2).round())
+    assert np.array_equal(styled("inversion", 5), 255 - frames)
+    assert np.array_equal(styled("inversion", 1)[:, :, 9:], frames[:, :, 9:])  # a fifth of 42 rows, rounded up
+    assert np.array_equal(styled("translation", 3)[:, :, 2:, 2:], frames[:, :, :-2, :-2])  # 4 of 84 pixels
+    assert np.array_equal(styled("border", 2)[:, :, 2:-2, 2:-2], frames[:, :, 2:-2, 2:-2])
+    assert (styled("border", 2)[:, :, :2] == 128).all()
+    assert not styled("scanlines", 5)[:, :, 1::2].any()
+    assert np.array_equal(styled("scanlines", 5)[:, :, ::2], frames[:, :, ::2])
+    flat = np.full_like(frames, 77)
+    assert np.array_equal(SCREEN_STYLES["blur"](flat, 5, rng()), flat)
+    spread = (SCREEN_STYLES["noise"](np.full((9, 1, 84, 84), 128, dtype=np.uint8), 2, rng()) - 128.0).std()
+    assert spread == pytest.approx(16, rel=0.02)
+
+
+def play(env, steps=60):
+    actions = np.random.default_rng(5).integers(env.num_actions, size=(steps, env.num_envs))
+    return [env.reset(), *(env.step(action) for action in actions)]
+
+
+def test_a_styled_game_is_the_same_game_and_each_frame_is_styled_once():
+    plain = play(make_vector_env("relic/Counting-v0", 3, seed=0))
+    styled = play(StyledEnv(make_vector_env("relic/Counting-v0", 3, seed=0), "noise", 3, np.random.SeedSequence(4)))
+    again = play(StyledEnv(make_vector_env("relic/Counting-v0", 3, seed=0), "noise", 3, np.random.SeedSequence(4)))
+    stack = plain[0].observation.shape[1]
+    for t, (a, b, c) in enumerate(zip(plain, styled, again, strict=True)):
+        assert np.array_equal(a.reward, b.reward)
+        assert np.array_equal(a.terminated, b.terminated)
+        assert np.array_equal(b.observation, c.observation)
+        assert not np.array_equal(a.observation, b.observation)
+        for i in range(3):
+            if b.invented[i]:
+                assert all(np.array_equal(b.observation[i, k], b.observation[i, -1]) for k in range(stack))
+            else:  # the older frames look as they did before
+                assert np.array_equal(b.observation[i, :-1], styled[t - 1].observation[i, 1:])
+
+
+def test_bad_styles_are_refused():
+    env = make_vector_env("relic/Counting-v0", 1, seed=0)
+    with pytest.raises(ValueError, match="unknown style"):
+        StyledEnv(env, "noisy", 1, np.random.SeedSequence(0))
+    with pytest.raises(ValueError, match="severity is 6"):
+        StyledEnv(env, "noise", 6, np.random.SeedSequence(0))
+
+
+def test_style_shift_plays_the_same_games_in_both_styles():
+    seen, unseen = (
+        play(make_vector_env(f"relic/{name}-v0", 4, seed=3), 90) for name in ("StyleShift", "StyleShiftTest")
+    )
+    for a, b in zip(seen, unseen, strict=True):
+        assert np.array_equal(a.reward, b.reward)
+        assert np.array_equal(a.invented, b.invented)
+        assert not np.array_equal(a.observation, b.observation)
+
+
+def test_style_shift_rewards_the_ring_and_not_the_cross():
+    """An agent that is told where the ring falls earns every reward; random play earns none on average."""
+    env = make_vector_env("relic/StyleShift-v0", 8, seed=0)
+    env.reset()
+    total = np.zeros(8)
+    for t in range(40):
+        target = env._columns[np.arange(8), min(t // 8, 4), 0]
+        total += (step := env.step(1 + np.sign(target - env._board["paddle"]))).reward
+    assert (total == 5).all()
+    assert step.terminated.all()
+    returns = np.concatenate(
+        [s.episode_return[s.terminated] for s in play(make_vector_env("relic/StyleShift-v0", 32, seed=1), 410)]
+    )
+    assert abs(returns.mean()) < 4 * returns.std() / np.sqrt(len(returns))
+    assert returns.std() > 0.3
+
+
+def test_styles_are_drawn_apart():
+    assert not set(FACTORS["train"].textures) & set(FACTORS["unseen"].textures)
+    assert not set(FACTORS["train"].grounds) & set(FACTORS["unseen"].grounds)
+    assert FACTORS["unseen"].contrast[1] < FACTORS["train"].contrast[0]
+    for factors in FACTORS.values():
+        draws = [draw_style(factors, 40, np.random.default_rng(i)) for i in range(60)]
+        assert {bool(figure.mean() > ground.mean()) for figure, ground in draws} == {True, False}
+        for figure, ground in draws:  # figures stand out at every pixel
+            assert min(abs(figure.astype(int).min() - ground.max()), abs(ground.astype(int).min() - figure.max())) > 10
+        for kind in (*factors.textures, *factors.grounds):
+            values = pattern(kind, 40, np.random.default_rng(0))
+            assert np.abs(values).max() <= 1 + 1e-6
+    with pytest.raises(ValueError, match="unknown pattern"):
+        pattern("tartan", 40, rng())
+
+
+def test_style_shift_can_be_restored():
+    env, other = (make_vector_env("relic/StyleShift-v0", 3, seed=2) for _ in range(2))
+    play(env, 30)
+    other.reset()
+    other.set_state(env.get_state())
+    action = np.array([0, 1, 2])
+    for _ in range(30):
+        a, b = env.step(action), other.step(action)
+        assert np.array_equal(a.observation[:, -1], b.observation[:, -1])
+        assert np.array_equal(a.reward, b.reward)
