@@ -2,7 +2,8 @@
 
 Each is a function of frames and a severity from 1 to 5, the same for every frame but for noise. They are of the kinds
 of Hendrycks and Dietterich, 2019 (https://arxiv.org/abs/1903.12261), in forms that suit small grey screens: strengths
-are in grey levels, lengths in pixels of a screen 84 high and scaled to the height of others.
+are in grey levels, lengths in pixels of a screen of 84 x 84, scaled to the smaller side of others but never so far down
+that a severity would change nothing or no more than the one before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Frames = NDArray[np.uint8]
 """uint8 [N, C, H, W], one frame of each of N screens (C = 1 grey, 3 RGB)."""
 
 SEVERITIES = range(1, 6)
-_SCREEN = 84  # pixels, the height that lengths are given for
+_SCREEN = 84  # pixels, the side that lengths are given for
 
 
 def brightness(frames: Frames, severity: int, rng: np.random.Generator) -> Frames:
@@ -55,8 +56,11 @@ def noise(frames: Frames, severity: int, rng: np.random.Generator) -> Frames:
 
 
 def blur(frames: Frames, severity: int, rng: np.random.Generator) -> Frames:
-    """Gaussian blur, standard deviation 0.5, 0.8, 1.2, 1.8, 2.6 pixels; beyond the border its pixels are repeated."""
-    sigma = _length(frames, _choice(severity, 0.5, 0.8, 1.2, 1.8, 2.6))
+    """Gaussian blur, standard deviation 0.5, 0.8, 1.2, 1.8, 2.6 pixels; beyond the border its pixels are repeated.
+
+    On small screens at least 0.4, 0.5, ..., 0.8 pixels: below, the neighbours' weight is too small for a grey level.
+    """
+    sigma = max(0.3 + 0.1 * severity, _length(frames, _choice(severity, 0.5, 0.8, 1.2, 1.8, 2.6)))
     reach = max(1, math.ceil(3 * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
@@ -73,15 +77,21 @@ def blur(frames: Frames, severity: int, rng: np.random.Generator) -> Frames:
 
 
 def translation(frames: Frames, severity: int, rng: np.random.Generator) -> Frames:
-    """The picture moved right and down by 1, 2, 4, 6, 9 pixels, at least one; what becomes free repeats the border."""
-    moved = max(1, round(_length(frames, _choice(severity, 1, 2, 4, 6, 9))))
+    """The picture moved right and down by 1, 2, 4, 6, 9 pixels; what becomes free repeats the border.
+
+    On small screens at least by as many pixels as the severity.
+    """
+    moved = max(severity, round(_length(frames, _choice(severity, 1, 2, 4, 6, 9))))
     rows = np.maximum(np.arange(frames.shape[2]) - moved, 0)
     columns = np.maximum(np.arange(frames.shape[3]) - moved, 0)
     return frames[:, :, rows[:, None], columns]
 
 
 def border(frames: Frames, severity: int, rng: np.random.Generator) -> Frames:
-    """A middle grey frame over the outer 2, 4, 6, 8, 10 pixels of each side, at least one more with each severity."""
+    """A middle grey frame over the outer 2, 4, 6, 8, 10 pixels of each side.
+
+    On small screens at least as many pixels wide as the severity.
+    """
     width = max(severity, round(_length(frames, 2 * severity)))
     covered = np.full_like(frames, 128)
     covered[:, :, width:-width, width:-width] = frames[:, :, width:-width, width:-width]
@@ -110,7 +120,7 @@ def _choice(severity: int, *strengths: float) -> float:
 
 def _length(frames: Frames, pixels: float) -> float:
     """A length on these screens, pixels."""
-    return float(pixels * frames.shape[2] / _SCREEN)
+    return float(pixels * min(frames.shape[2:]) / _SCREEN)
 
 
 def _looked_up(frames: Frames, levels: NDArray[Any]) -> Frames:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from relic_rl.comparison.curves import Curve
 from relic_rl.comparison.scores import Matrix
 from relic_rl.comparison.statistics import Array, Interval, bootstrap_band, performance_profile
-from relic_rl.comparison.style_shift import Kept, styles_of
+from relic_rl.comparison.style_shift import Kept, names_of_styles
 from relic_rl.comparison.suites import game_label
 
 _COLUMNS = 4
@@ -106,7 +106,7 @@ def draw_intervals(metrics: Mapping[str, Mapping[str, Interval]]) -> bytes:
 def draw_kept(kept: Sequence[Kept]) -> bytes:
     """Share of the plain score kept under each intervention, mean over games, a bar for each arm."""
     arms = list(dict.fromkeys(row.arm for row in kept))
-    styles = list(styles_of(kept))
+    styles = names_of_styles(kept)
     figure = Figure(figsize=(max(6.0, 0.35 * len(styles) * len(arms) + 1.5), 4), layout="constrained")
     panel = figure.subplots()
     width = 0.8 / len(arms)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envs.scores import reference_scores
-from relic_rl.comparison import aggregates, figures, seeds
+from relic_rl.comparison import aggregates, figures, seeds, style_report
 from relic_rl.comparison.curves import Curve, learning_curve
 from relic_rl.comparison.document import (
     Block,
@@ -25,7 +25,6 @@ from relic_rl.comparison.numerals import interval, number, percent
 from relic_rl.comparison.runs import Run, normalizer
 from relic_rl.comparison.scores import names_of_arms, names_of_envs, scores_of
 from relic_rl.comparison.statistics import Interval, mean_interval
-from relic_rl.comparison.style_shift import random_known, shares_kept
 from relic_rl.comparison.suites import game_label
 from relic_rl.runtime.files import write_atomically, write_text
 
@@ -46,7 +45,7 @@ def build_report(runs: Sequence[Run], fairness: Fairness, missing: Sequence[str]
         *aggregates.blocks(runs),
         *seeds.blocks(runs),
         *_curves(runs),
-        *_style_shift(runs),
+        *style_report.blocks(runs),
     ]
 
 
@@ -194,32 +193,4 @@ def _curves(runs: Sequence[Run]) -> list[Block]:
         Heading("Learning curves"),
         Picture("curves", caption, figures.draw_curves(curves, lines)),
         Table("curves", ["game", "arm", "at agent step", "mean return", "seeds"], ends, header, data),
-    ]
-
-
-def _style_shift(runs: Sequence[Run]) -> list[Block]:
-    kept = shares_kept([run for run in runs if run.result is not None])
-    if not kept:
-        return []
-    games = {row.env for row in kept}
-    whole = [row for row in kept if row.style == "all"]
-    rows = [
-        [game_label(r.env), r.arm, interval(r.share, percent), str(r.runs), str(r.left_out) if r.left_out else ""]
-        for r in whole
-    ]
-    data = [[game_label(r.env), r.arm, r.style, *r.share, r.runs, r.left_out] for r in kept]
-    header = ["game", "arm", "style", "share_kept", "low", "high", "runs", "left_out"]
-    rule = "(shifted - random) / (plain - random)" if any(map(random_known, games)) else "shifted / plain"
-    if len({random_known(env) for env in games}) > 1:
-        rule += ", or shifted / plain where random play is not known"
-    return [
-        Heading("Style shift"),
-        Paragraph(
-            "Share of the plain score that is kept under interventions on style that the agents never trained on: "
-            f"{rule}, mean over interventions; 100 % = nothing lost. Interval over seeds (Student's t). Runs whose "
-            "plain score is not above random play have no share and are counted as left out. By intervention: "
-            "style_shift.csv."
-        ),
-        Table("style_shift", ["game", "arm", "share kept", "runs", "left out"], rows, header, data),
-        Picture("style_shift", "Share of the plain score kept, mean over games and seeds.", figures.draw_kept(kept)),
     ]

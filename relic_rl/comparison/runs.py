@@ -1,8 +1,7 @@
-"""Runs as they lie on the disk: options, results, learning curves, scores under style shift."""
+"""Runs as they lie on the disk: options, results, learning curves."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -178,33 +177,3 @@ def label_arms(runs: Sequence[Run], arm_options: Iterable[str]) -> list[Run]:
         own = {name: run.config[name] for name in apart if name in run.config}
         labelled.append(replace(run, arm=arm_label(str(run.config["objective"]), own)))
     return labelled
-
-
-@dataclass(frozen=True)
-class StyledGame:
-    """A whole game that an agent played under an intervention; style ``none`` is the plain game."""
-
-    style: str
-    severity: int
-    score: float
-
-
-def styled_games(run: Run) -> list[StyledGame]:
-    """What ``evaluate play --style`` wrote about a run, into any folder inside of its directory.
-
-    Games under another protocol than the one that the run was trained under are left out.
-
-    Raises:
-        BadInput: a file lacks the columns.
-    """
-    games = []
-    for path in sorted(run.path.glob("*/scores.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row.get("protocol") and row["protocol"] != run.config.get("protocol"):
-                    continue
-                try:
-                    games.append(StyledGame(row["style"], int(float(row["severity"] or 0)), float(row["score"])))
-                except (KeyError, ValueError, TypeError):
-                    raise BadInput(f"{path}: no columns style, severity and score of numbers: remove it") from None
-    return games

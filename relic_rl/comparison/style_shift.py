@@ -1,4 +1,4 @@
-"""How much of an agent's score is left under interventions on style that it never trained on."""
+"""How much of an agent's score is left under styles that it never trained on, over the runs of each arm."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.scores import reference_scores
-from relic_rl.comparison.runs import Run, normalizer, styled_games
+from envs.scores import random_score
+from envs.style_shares import UNSEEN, Style, mean_shares, share_kept
+from relic_rl.comparison.runs import Run
 from relic_rl.comparison.statistics import Interval, mean_interval
+from relic_rl.comparison.styled_games import StyledScores, styled_scores
 
-PLAIN = "none"
-"""What scores.csv calls the game without an intervention."""
+ALL = "all"
+"""What `shares_kept` calls the mean over interventions."""
 
 
 class Kept(NamedTuple):
@@ -22,7 +24,8 @@ class Kept(NamedTuple):
     Attributes:
         arm: label.
         env: environment id.
-        style: name and severity, as ``noise:3``; the name alone where there are no severities.
+        style: name and severity, as ``noise:3``; the name alone for the mean over severities, ``unseen`` for what the
+            environment keeps from training, `ALL` for the mean over interventions.
         share: mean over runs of the share kept; 1 = nothing lost.
         runs: number of runs in it.
         left_out: runs whose plain score is not above that of random play, which have no share.
@@ -36,55 +39,45 @@ class Kept(NamedTuple):
     left_out: int
 
 
-def share_kept(shifted: float, plain: float, random: float) -> float:
-    """(shifted - random) / (plain - random); nan unless ``plain`` is above ``random``.
-
-    Args:
-        shifted: mean score under the intervention.
-        plain: mean score without one.
-        random: mean score of random play; 0 where it is not known.
-    """
-    return (shifted - random) / (plain - random) if plain > random else math.nan
-
-
-def kept_by_run(run: Run) -> dict[str, float]:
-    """The share kept under each intervention that a run was judged under; nan where there is none."""
-    games: dict[str, list[float]] = {}
-    for game in styled_games(run):
-        name = f"{game.style}:{game.severity}" if game.severity else game.style
-        games.setdefault(name, []).append(game.score)
-    plain = games.pop(PLAIN, None)
-    if plain is None:
-        return {}
-    rom = normalizer(run.env)
-    random = 0.0 if rom is None else reference_scores()[rom].random
-    return {style: share_kept(float(np.mean(scores)), float(np.mean(plain)), random) for style, scores in games.items()}
-
-
 def shares_kept(runs: Sequence[Run]) -> list[Kept]:
-    """The share kept of every arm, game and intervention, and under ``all`` the mean over interventions."""
-    table: dict[tuple[str, str, str], list[float]] = {}
-    for run in runs:
-        shares = kept_by_run(run)
-        if shares:
-            shares |= {"all": float(np.mean(list(shares.values())))}
-        for style, share in shares.items():
-            table.setdefault((run.arm, run.env, style), []).append(share)
+    """The share kept of every arm and game in each style, and the means of `envs.style_shares.mean_shares`.
+
+    Runs that nobody judged are passed over; of the others on a game the styles count that all of them played in, so
+    that means are over the same styles in every arm.
+    """
+    table: dict[tuple[str, str, str], list[float | None]] = {}
+    for env in dict.fromkeys(run.env for run in runs):
+        judged = [(run.arm, styled) for run in runs if run.env == env and (styled := styled_scores(run))]
+        common = [style for style in judged[0][1] if all(style in styled for _, styled in judged)] if judged else []
+        for arm, styled in judged:
+            for style, share in _shares(env, {style: styled[style] for style in common}).items():
+                table.setdefault((arm, env, style), []).append(share)
     return [_kept(key, values) for key, values in table.items()]
 
 
-def _kept(key: tuple[str, str, str], values: Sequence[float]) -> Kept:
-    known = np.array([value for value in values if not math.isnan(value)])
+def _shares(env: str, styled: Mapping[Style, StyledScores]) -> dict[str, float | None]:
+    """Of one run, by the name that `Kept.style` explains."""
+    random = random_score(env)
+    shares = {
+        style: share_kept(float(np.mean(scores.shifted)), float(np.mean(scores.plain)), random)
+        for style, scores in styled.items()
+    }
+    return {str(style): share for style, share in shares.items()} | mean_shares(shares)
+
+
+def _kept(key: tuple[str, str, str], values: Sequence[float | None]) -> Kept:
+    known = np.array([value for value in values if value is not None])
     share = mean_interval(known) if len(known) else Interval(math.nan, None, None)
     return Kept(*key, share, len(known), len(values) - len(known))
 
 
 def random_known(env: str) -> bool:
     """Whether shares of a game are above random play rather than above 0."""
-    return normalizer(env) is not None
+    return random_score(env) is not None
 
 
-def styles_of(kept: Sequence[Kept]) -> Mapping[str, None]:
-    """The interventions, in order, ``all`` last."""
-    names = dict.fromkeys(row.style for row in kept if row.style != "all")
-    return names | {"all": None}
+def names_of_styles(kept: Sequence[Kept]) -> list[str]:
+    """The interventions without their severities, then the environment's unseen styles, then `ALL`; those there are."""
+    last = (UNSEEN, ALL)
+    found = dict.fromkeys(row.style for row in kept if ":" not in row.style)
+    return [name for name in found if name not in last] + [name for name in last if name in found]

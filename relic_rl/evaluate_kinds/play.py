@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from envs.ids import parse_env_id
 from envs.make import make_vector_env, validate_env_id
 from envs.screen_styles import SCREEN_STYLES
+from envs.style_shares import PLAIN, UNSEEN, Style
 from envs.styled import StyledEnv
 from envs.toy import UNSEEN_STYLES
 from envs.types import EnvStep, VectorEnv
@@ -22,7 +23,7 @@ from relic_rl.evaluate_kinds.play_options import Options
 from relic_rl.evaluate_kinds.play_writing import Played, write_played
 from relic_rl.evaluation.play import Games, Policy, play_games
 from relic_rl.evaluation.report import ReportFolder
-from relic_rl.evaluation.style_shift import PLAIN, UNSEEN, Style, parse_styles
+from relic_rl.evaluation.style_shift import parse_styles
 from relic_rl.runtime.device import device_name, resolve_device, set_threads
 from relic_rl.runtime.errors import BadInput, RunFailed, memory_errors, user_errors
 from relic_rl.runtime.precision import set_fp32_products

@@ -16,17 +16,15 @@ from envs.ids import parse_env_id
 from envs.make import make_vector_env
 from envs.scores import impossible_score, random_score
 from envs.screen_styles import SCREEN_STYLES, SEVERITIES
+from envs.style_shares import PLAIN, UNSEEN, Style
 from envs.toy import UNSEEN_STYLES
 from relic_rl.evaluation.play import Games, summarize
 from relic_rl.evaluation.play_report import play_metrics, score_table, style_table
 from relic_rl.evaluation.report import ReportFolder, write_report
 from relic_rl.evaluation.style_figures import draw_scores, draw_shares, draw_styles
 from relic_rl.evaluation.style_shift import (
-    PLAIN,
     SCORE_COLUMNS,
-    UNSEEN,
     Share,
-    Style,
     bootstrap_share,
     score_rows,
     styled_pictures,
@@ -79,7 +77,7 @@ class Played:
 
     def shares(self) -> dict[Style, Share]:
         """Of the plain score, in every other style."""
-        random = random_score(self.game.env) or 0.0
+        random = random_score(self.game.env)
         seed = Streams(self.game.seed).seed_sequence("bootstrap")
         plain = self.games[PLAIN].returns
         return {

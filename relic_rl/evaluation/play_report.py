@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from envs.style_shares import PLAIN, Style, mean_shares
 from relic_rl.evaluation.report import markdown_table, show
-from relic_rl.evaluation.style_shift import PLAIN, Share, Style, mean_shares
+from relic_rl.evaluation.style_shift import Share
 
 _ROWS = ("num_games", "mean_return", "median_return", "std_return", "min_return", "max_return")
 

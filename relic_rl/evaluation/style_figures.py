@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.style_shares import UNSEEN, Style
 from relic_rl.evaluation.figures import new_figure
-from relic_rl.evaluation.style_shift import UNSEEN, Share, Style
+from relic_rl.evaluation.style_shift import Share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,14 +2,12 @@
 
 The question that RELIC's paper asks of representations (Mitrovic et al., 2021, sec. 2: what is learned should not
 change under interventions on style), asked of agents: whole games under styles that the agent never trained on, without
-retraining. Means over severities first and over styles after that follow Hendrycks and Dietterich, 2019
-(https://arxiv.org/abs/1903.12261).
+retraining.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,23 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.screen_styles import SCREEN_STYLES, SEVERITIES
-
-UNSEEN = "unseen"
-"""The name of the styles that an environment itself keeps from training."""
-
-
-class Style(NamedTuple):
-    """A style to play in; one without severities has severity 0."""
-
-    name: str
-    severity: int
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.severity}" if self.severity else self.name
-
-
-PLAIN = Style("none", 0)
-"""The screen as it is."""
+from envs.style_shares import UNSEEN, Style, share_kept
 
 
 class Share(NamedTuple):
@@ -83,26 +65,15 @@ def parse_styles(names: Sequence[str], *, has_unseen: bool) -> list[Style]:
     return found
 
 
-def share_kept(shifted: float, plain: float, random: float = 0.0) -> float | None:
-    """(shifted - random) / (plain - random); None unless ``plain`` is above ``random``.
-
-    Args:
-        shifted: mean score in a style.
-        plain: mean score on the screen as it is.
-        random: mean score of random play; 0 where it is not known.
-    """
-    return (shifted - random) / (plain - random) if plain > random else None
-
-
 def bootstrap_share(
     shifted: Sequence[float],
     plain: Sequence[float],
-    random: float = 0.0,
+    random: float | None = None,
     *,
     seed: np.random.SeedSequence | int,
     resamples: int = 2_000,
 ) -> Share:
-    """`share_kept` of mean scores, with a percentile bootstrap over games.
+    """`envs.style_shares.share_kept` of mean scores, with a percentile bootstrap over games.
 
     The games of both must come in pairs that began alike (same environment, same seeds): pairs are drawn. The interval
     is of this agent over games; it says nothing about other seeds of training. There is none for fewer than two games,
@@ -111,7 +82,7 @@ def bootstrap_share(
     Args:
         shifted: score of each game in a style.
         plain: of the same game on the screen as it is.
-        random: mean score of random play.
+        random: mean score of random play; None where it is not known.
         seed: of the resamples.
         resamples: how many.
 
@@ -125,29 +96,12 @@ def bootstrap_share(
         return Share(value, None, None)
     scores = np.array([shifted, plain], dtype=np.float64)  # [2, G]
     drawn = np.random.default_rng(seed).integers(len(plain), size=(resamples, len(plain)))
-    means = scores[:, drawn].mean(axis=2) - random  # [2, resamples]
+    means = scores[:, drawn].mean(axis=2) - (random or 0.0)  # [2, resamples]
     defined = means[1] > 0
     if defined.mean() < 0.975:
         return Share(value, None, None)
     low, high = np.percentile(means[0, defined] / means[1, defined], [2.5, 97.5])
     return Share(value, float(low), float(high))
-
-
-def mean_shares(shares: Mapping[Style, float | None]) -> dict[str, float | None]:
-    """By name of a style the mean over its severities, and under ``all`` the mean of these over names.
-
-    What the environment itself keeps from training is no intervention and stays out of ``all``, which is missing where
-    nothing else is there. None where a share is.
-    """
-    names = list(dict.fromkeys(style.name for style in shares))
-    means = {name: _mean([share for style, share in shares.items() if style.name == name]) for name in names}
-    interventions = [means[name] for name in names if name != UNSEEN]
-    return means | ({"all": _mean(interventions)} if interventions else {})
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if len(known) == len(values) else None
 
 
 SCORE_COLUMNS = (

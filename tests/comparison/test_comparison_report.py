@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_runs import make_run, make_styles
 
+from envs.style_shares import Style
 from relic_rl.comparison import published
 from relic_rl.comparison.aggregates import _verdict
 from relic_rl.comparison.curves import learning_curve
@@ -19,8 +20,10 @@ from relic_rl.comparison.runs import find_runs
 from relic_rl.comparison.scores import complete_matrix
 from relic_rl.comparison.seeds import statement
 from relic_rl.comparison.statistics import Interval
-from relic_rl.comparison.style_shift import share_kept, shares_kept
+from relic_rl.comparison.style_shift import shares_kept
+from relic_rl.comparison.styled_games import styled_scores
 from relic_rl.comparison.suites import ATARI_26, SUITES, atari_id
+from relic_rl.runtime.errors import BadInput
 
 PONG, CATCH = "ALE/Pong-v5", "relic/Catch-v0"
 
@@ -124,26 +127,57 @@ def test_curves_cover_what_all_seeds_reached(tmp_path: Path) -> None:
 def test_style_shift(tmp_path: Path) -> None:
     for seed, plain in ((0, 9.3), (1, -0.7), (2, -20.7)):
         run = make_run(tmp_path / f"r{seed}", "relic", seed, [plain])
-        make_styles(run, {("none", 0): [plain - 1, plain + 1], ("noise", 3): [-5.7], ("unseen", 0): [plain]})
-        other = (run / "style-shift" / "scores.csv").read_text().replace(",v5,", ",noop,").replace("-5.7", "21")
-        (run / "play-1").mkdir()
-        (run / "play-1" / "scores.csv").write_text(other)  # under another protocol: not of this comparison
+        styles = {("none", 0): [plain - 1, plain + 1], ("noise", 3): [-5.7], ("noise", 5): [-20.7]}
+        make_styles(run, styles | {("blur", 1): [plain], ("unseen", 0): [plain - 3]})
     make_run(tmp_path / "n", "none", 0, [1.0])
     kept = {row.style: row for row in shares_kept(find_runs([tmp_path]))}
-    assert set(kept) == {"noise:3", "unseen", "all"}
+    assert set(kept) == {"noise:3", "noise:5", "blur:1", "unseen", "noise", "blur", "all"}
     # of 30 points above random 15 are left, of 20 points 15; the third agent plays no better than random
     assert kept["noise:3"].share.value == pytest.approx((0.5 + 0.75) / 2)
     assert (kept["noise:3"].runs, kept["noise:3"].left_out) == (2, 1)
-    assert kept["all"].share.value == pytest.approx((0.75 + 0.875) / 2)
+    # As `evaluate play` means it: severities first, then interventions, what the environment hides apart.
+    assert kept["noise"].share.value == pytest.approx((0.25 + 0.375) / 2)
+    assert kept["all"].share.value == pytest.approx(((0.25 + 1) / 2 + (0.375 + 1) / 2) / 2)
+    assert kept["unseen"].share.value == pytest.approx((27 / 30 + 17 / 20) / 2)
     text = report(tmp_path).read_text()
-    assert "Style shift" in text
-    assert len(rows(tmp_path / "report" / "style_shift.csv")) == 3
+    assert "unseen styles" in text
+    assert len(rows(tmp_path / "report" / "style_shift.csv")) == 7
 
 
-def test_share_kept() -> None:
-    assert share_kept(5.0, 10.0, 0.0) == 0.5
-    assert share_kept(-1.0, 10.0, 0.0) == -0.1
-    assert math.isnan(share_kept(5.0, 0.0, 0.0))
+def test_random_play_of_a_toy_is_what_it_is_to_evaluate_play(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", "none", 0, [0.2], CATCH)
+    make_styles(run, {("none", 0): [0.2], ("blur", 1): [-0.3]})
+    kept = {row.style: row.share.value for row in shares_kept(find_runs([tmp_path]))}
+    assert kept["blur:1"] == pytest.approx(0.5)  # random play scores -0.8
+    assert "(shifted - random) / (plain - random)" in report(tmp_path).read_text()
+
+
+def test_which_styled_games_count(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", "none", 0, [10.0])
+    make_styles(run, {("none", 0): [10.0, 9.3], ("noise", 1): [1.0, 2.0], ("blur", 1): [1.0]})
+    scores = (run / "style-shift" / "scores.csv").read_text()
+
+    def play(name: str, text: str) -> None:
+        (run / name).mkdir()
+        (run / name / "scores.csv").write_text(text)
+
+    play("play-1", scores.replace(",v5,", ",noop,"))  # under another protocol
+    play("play-2", scores.replace(",1000,", ",900,"))  # of an earlier checkpoint
+    (read,) = find_runs([tmp_path])
+    before = styled_scores(read)
+    assert before == {Style("noise", 1): ([1.0, 2.0], [10.0, 9.3]), Style("blur", 1): ([1.0], [10.0, 9.3])}
+    other = make_run(tmp_path / "b", "none", 1, [8.0])
+    make_styles(other, {("none", 0): [8.0], ("blur", 1): [3.0, 4.0], ("gamma", 2): [1.0]})
+    play("play-3", (other / "style-shift" / "scores.csv").read_text())
+    after = styled_scores(read)
+    assert after[Style("noise", 1)] == before[Style("noise", 1)]
+    assert after[Style("blur", 1)] == ([3.0, 4.0], [8.0])  # more games of it, against their own plain ones
+    # In means only what both runs played in, so that they are over the same styles.
+    assert {row.style for row in shares_kept(find_runs([tmp_path]))} == {"blur:1", "gamma:2", "blur", "gamma", "all"}
+    for text in ("style,score\nnone,1\n", scores.replace("9.3", "nan"), scores.replace("9.3", "nine")):
+        (run / "play-3" / "scores.csv").write_text(text)
+        with pytest.raises(BadInput, match="damaged"):
+            styled_scores(read)
 
 
 def test_published_columns_only_where_fair() -> None:

@@ -1,5 +1,7 @@
 """Styles of a screen, and the control task whose look is style alone."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,9 @@ from envs.styled import StyledEnv
 
 
 def screens(size: int = 42) -> np.ndarray:
-    cells = np.random.default_rng(0).integers(0, 256, (3, 1, size // 6, size // 6), dtype=np.uint8)
-    return np.kron(cells, np.ones((1, 1, 6, 6), dtype=np.uint8))
+    """Random grey cells of 6 x 6 pixels, those at two of the borders cut off."""
+    cells = np.random.default_rng(0).integers(0, 256, (3, 1, -(-size // 6), -(-size // 6)), dtype=np.uint8)
+    return np.kron(cells, np.ones((1, 1, 6, 6), dtype=np.uint8))[:, :, :size, :size]
 
 
 def rng() -> np.random.Generator:
@@ -19,19 +22,36 @@ def rng() -> np.random.Generator:
 
 
 @pytest.mark.parametrize("name", SCREEN_STYLES)
-def test_a_style_grows_with_its_severity_and_leaves_its_input_alone(name):
-    frames = screens(84)
-    before = frames.copy()
-    changes = []
-    for severity in SEVERITIES:
-        styled = SCREEN_STYLES[name](frames, severity, rng())
-        assert (styled.dtype, styled.shape) == (np.uint8, frames.shape)
-        assert np.array_equal(styled, SCREEN_STYLES[name](frames, severity, rng()))
-        changes.append(np.abs(styled.astype(int) - frames).mean())
-    assert np.array_equal(frames, before)
-    assert changes[0] > 0
-    # The cells of these screens are 6 pixels: moved further they meet their neighbours.
-    assert all(np.diff(changes[:4] if name == "translation" else changes) > 0)
+def test_a_style_grows_with_its_severity_at_any_size_and_leaves_its_input_alone(name):
+    for size in range(20, 97, 4):
+        frames = screens(size)
+        if name == "translation":  # of cells the change stops growing once they meet their neighbours
+            frames = np.broadcast_to(np.arange(size, dtype=np.uint8), (1, 1, size, size))
+        before = frames.copy()
+        changes = [0.0]
+        for severity in SEVERITIES:
+            styled = SCREEN_STYLES[name](frames, severity, rng())
+            assert (styled.dtype, styled.shape) == (np.uint8, frames.shape)
+            assert np.array_equal(styled, SCREEN_STYLES[name](frames, severity, rng()))
+            changes.append(np.abs(styled.astype(int) - frames).mean())
+        assert all(np.diff(changes) > 0), size
+        assert np.array_equal(frames, before)
+
+
+def test_styles_of_the_usual_screen_are_pinned():
+    """Scores of agents under styles are comparable only while these stay as they are."""
+    digest = hashlib.sha256()
+    for change in SCREEN_STYLES.values():
+        for severity in SEVERITIES:
+            digest.update(change(screens(84), severity, rng()).tobytes())
+    assert digest.hexdigest() == "8636eb79973e2cde487705e6cf00dbd79afda62b3010fe202d1cd4a90a4d5d8f"
+
+
+def test_lengths_follow_the_smaller_side():
+    wide = np.random.default_rng(0).integers(0, 256, (1, 1, 42, 160), dtype=np.uint8)
+    for frames in (wide, wide.swapaxes(2, 3)):
+        covered = SCREEN_STYLES["border"](frames, 4, rng())[0, 0] == 128
+        assert (covered.all(axis=0).sum(), covered.all(axis=1).sum()) == (8, 8)  # twice 8 of 84 pixels, halved
 
 
 def test_styles_by_hand():
@@ -46,7 +66,9 @@ def test_styles_by_hand():
     assert np.array_equal(styled("gamma", 3), (255 * (level / 255) ** 2).round())
     assert np.array_equal(styled("inversion", 5), 255 - frames)
     assert np.array_equal(styled("inversion", 1)[:, :, 9:], frames[:, :, 9:])  # a fifth of 42 rows, rounded up
-    assert np.array_equal(styled("translation", 3)[:, :, 2:, 2:], frames[:, :, :-2, :-2])  # 4 of 84 pixels
+    assert np.array_equal(styled("translation", 3)[:, :, 3:, 3:], frames[:, :, :-3, :-3])  # half of 4 is not enough
+    large = screens(84)
+    assert np.array_equal(SCREEN_STYLES["translation"](large, 3, rng())[:, :, 4:, 4:], large[:, :, :-4, :-4])
     assert np.array_equal(styled("border", 2)[:, :, 2:-2, 2:-2], frames[:, :, 2:-2, 2:-2])
     assert (styled("border", 2)[:, :, :2] == 128).all()
     assert not styled("scanlines", 5)[:, :, 1::2].any()

@@ -3,23 +3,8 @@
 import numpy as np
 import pytest
 
-from relic_rl.evaluation.style_shift import (
-    PLAIN,
-    SCORE_COLUMNS,
-    Style,
-    bootstrap_share,
-    mean_shares,
-    parse_styles,
-    score_rows,
-    share_kept,
-)
-
-
-def test_share_by_hand():
-    assert share_kept(5, 10) == 0.5
-    assert share_kept(-20.7, 14.6, -20.7) == 0
-    assert share_kept(0, -10, -20) == 2
-    assert share_kept(3, -20.7, -20.7) is None  # nothing that could be lost
+from envs.style_shares import PLAIN, Style
+from relic_rl.evaluation.style_shift import SCORE_COLUMNS, bootstrap_share, parse_styles, score_rows
 
 
 def test_interval_of_a_share():
@@ -36,14 +21,6 @@ def test_interval_of_a_share():
     assert bootstrap_share([1.0, 0.0], [2.0, -1.9], seed=0).low is None  # plain scores around random play's
     with pytest.raises(ValueError, match="pairs"):
         bootstrap_share([1.0], [1.0, 2.0], seed=0)
-
-
-def test_means_over_severities_then_styles():
-    shares = {Style("noise", 1): 0.8, Style("noise", 2): 0.4, Style("blur", 1): 0.2, Style("unseen", 0): 0.1}
-    means = mean_shares(shares)
-    assert means == {"noise": pytest.approx(0.6), "blur": 0.2, "unseen": 0.1, "all": pytest.approx(0.4)}
-    assert mean_shares({Style("noise", 1): None, Style("noise", 2): 0.4}) == {"noise": None, "all": None}
-    assert mean_shares({Style("unseen", 0): 0.3}) == {"unseen": 0.3}
 
 
 def test_names_of_styles():
