@@ -53,7 +53,7 @@ def atari_splits(
     def split(name: Split, count: int) -> LabelledImages:
         share = -(-count // len(games))
         about = {
-            "version": 1,
+            "version": 2,  # 2: with episodes
             "games": games,
             "policies": {game: _fingerprint(run) for game, run in policies.items()},
             "protocol": config.protocol,

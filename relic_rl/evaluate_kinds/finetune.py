@@ -17,7 +17,7 @@ from relic_rl.evaluate_kinds.labels import any_known, usable_labels
 from relic_rl.evaluate_kinds.opening import Evaluation, open_evaluation
 from relic_rl.evaluation.accuracy import Accuracy, accuracy
 from relic_rl.evaluation.finetune import Classifier, labelled_share, train_classifier
-from relic_rl.evaluation.linear import held_out
+from relic_rl.evaluation.held_out import held_out
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.precision import autocast
 
@@ -70,8 +70,10 @@ class _Tuning:
         sweep: dict[float, Accuracy] = {}
         if len(rates) > 1:
             generator = self.evaluation.streams.numpy(f"{self.label} {self.share} held out")
+            copies = splits["train"].groups
+            groups = None if copies is None else torch.from_numpy(copies[self.rows])
             learn, judge = (
-                self.rows[part.numpy()] for part in held_out(len(self.rows), self.options.held_out, generator)
+                self.rows[part.numpy()] for part in held_out(len(self.rows), self.options.held_out, generator, groups)
             )
             for rate in rates:
                 trained = self._train(learn, rate, "sweep")

@@ -102,6 +102,7 @@ def fit_classifier(options: Options, evaluation: Evaluation, label: str, train: 
         learning_rates=options.learning_rates,
         held_out_share=options.held_out,
         split=streams.numpy(f"{label} held out"),
+        groups=None if train.groups is None else train.groups[train.labels[label] >= 0],
         standard=standardisation(features, identity=not options.standardise).to(device),
         weight_decay=options.weight_decay,
     )

@@ -100,7 +100,8 @@ class Evaluation:
             if not len(rows):
                 raise RunFailed(f"none of the images of {what} can be used")
         labels = {name: torch.from_numpy(values)[rows] for name, values in split.labels.items()}
-        return FeatureSet(features, labels, self.splits.num_classes, rows)
+        groups = None if split.groups is None else torch.from_numpy(split.groups)[rows]
+        return FeatureSet(features, labels, self.splits.num_classes, rows, groups)
 
     def features(self, name: str) -> FeatureSet:
         """`features_of` a split by its name."""

@@ -24,6 +24,7 @@ from relic_rl.evaluation.state import (
     f1_scores,
     macro_f1,
     summarize_variables,
+    varied,
 )
 from relic_rl.images.atari_frames import parse_games
 from relic_rl.images.ram_labels import annotated_games
@@ -61,10 +62,15 @@ def run(options: Options) -> int:
             seen = int((there & ~fresh).sum())
             there &= fresh
             if min(here.sum(), there.sum()) < _LEAST_FRAMES:
-                evaluation.note(f"{game}: left out, since {seen} of its few test frames are training frames too")
+                evaluation.note(
+                    f"{game}: left out: {here.sum():,} training frames, {there.sum():,} test frames and {seen:,} that "
+                    f"training saw are too few"
+                )
                 continue
             judged = _probe_game(options, evaluation, game, train, here, test, there)
             details[game] = judged | {"test_frames_seen_in_training": seen}
+            if judged["left_out"]:
+                evaluation.note(f"{game}: left out, since they vary too little: {', '.join(judged['left_out'])}")
             scores = {name: values["f1"] for name, values in judged["variables"].items()}
             if scores:
                 found[game] = summarize_variables(scores)
@@ -78,7 +84,7 @@ def run(options: Options) -> int:
         return evaluation.finish(
             metrics,
             {"games": details},
-            table=_table(evaluation.name, found),
+            table=_table(evaluation.name, found, details),
             figures={
                 "metrics": metric_bars({evaluation.name: {name: (value, None) for name, value in metrics.items()}})
             },
@@ -101,10 +107,15 @@ def _probe_game(
         {name: part.labels[prefix + name].numpy()[rows] for name in names}
         for part, rows in ((train, here), (test, there))
     )
-    entropies = {name: entropy(values) for name, values in learn.items()}
-    kept = [name for name in names if entropies[name] >= options.least_entropy]
+    entropies = {
+        name: {"training_entropy": entropy(learn[name]), "test_entropy": entropy(judge[name])} for name in names
+    }
+    kept = varied(learn, judge, least=options.least_entropy)
+    rows = torch.from_numpy(here)
+    episodes = None if train.groups is None else train.groups[rows]
     about: dict[str, Any] = {
         "training_frames": int(here.sum()),
+        "training_episodes": None if episodes is None else len(np.unique(episodes.numpy())),
         "test_frames": int(there.sum()),
         "left_out": {name: entropies[name] for name in names if name not in kept},
         "variables": {},
@@ -114,8 +125,9 @@ def _probe_game(
     evaluation.note(f"{game}: probing {len(kept)} variables on {here.sum():,} frames")
     labels: Labels = {name: learn[name] for name in kept}
     fitted = choose_and_fit(
-        train.features[torch.from_numpy(here)].to(evaluation.device),
+        train.features[rows].to(evaluation.device),
         labels,
+        episodes,
         evaluation.streams.numpy(f"{game} held out"),
         penalties=options.penalties,
         iterations=options.iterations,
@@ -124,7 +136,7 @@ def _probe_game(
     scores = f1_scores(fitted.probes, features, {name: judge[name] for name in kept})
     about["penalty"], about["held_out_f1"] = fitted.penalty, fitted.held_out_f1
     about["variables"] = {
-        name: {"f1": scores[name], "majority_f1": _majority(learn[name], judge[name]), "entropy": entropies[name]}
+        name: {"f1": scores[name], "majority_f1": _majority(learn[name], judge[name])} | entropies[name]
         for name in kept
     }
     return about
@@ -158,13 +170,16 @@ def _metrics(found: dict[str, Summary]) -> dict[str, float | None]:
     return metrics
 
 
-def _table(name: str, found: dict[str, Summary]) -> str:
-    """A row per game, a column per category."""
+def _table(name: str, found: dict[str, Summary], details: dict[str, Any]) -> str:
+    """A row per game, a column per category; what each score rests on, since it depends on that."""
     metrics = _metrics(found)
-    rows = [
-        [game, show(summary.mean), *(show(summary.by_category.get(category)) for category in CATEGORIES)]
-        for game, summary in found.items()
-    ]
-    rows.append(["mean over games", show(metrics["f1"]), *(show(metrics.get(f"{c}/f1")) for c in CATEGORIES)])
-    header = [f"macro F1, {name}", "all variables", *(category.replace("_", " ") for category in CATEGORIES)]
-    return markdown_table(header, rows)
+    rows = []
+    for game, summary in found.items():
+        about = details[game]
+        counts = [f"{about['training_frames']:,}", f"{about['test_frames']:,}", str(len(about["variables"]))]
+        by_category = (show(summary.by_category.get(category)) for category in CATEGORIES)
+        rows.append([game, *counts, show(summary.mean), *by_category])
+    means = (show(metrics.get(f"{category}/f1")) for category in CATEGORIES)
+    rows.append(["mean over games", "", "", "", show(metrics["f1"]), *means])
+    header = [f"macro F1, {name}", "training frames", "test frames", "variables", "all variables"]
+    return markdown_table([*header, *(category.replace("_", " ") for category in CATEGORIES)], rows)

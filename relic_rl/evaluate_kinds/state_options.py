@@ -16,11 +16,13 @@ class Options(EncoderOptions):
     data: str = option(ATARI, "atari, the frames of --games")
     penalties: tuple[float, ...] = option(
         (1e-5, 1e-4, 1e-3, 1e-2),
-        "weights of the probes' squared norm; chosen on a fifth of the training frames",
+        "weights of the probes' squared norm; chosen on a fifth of the training frames, whole episodes",
         above=0,
     )
     iterations: int = option(100, "of L-BFGS, at most, for each fit", min=1)
-    least_entropy: float = option(0.6, "nats; variables of less in the training frames are left out", min=0)
+    least_entropy: float = option(
+        0.6, "nats; variables of less in the training frames or in the test frames are left out", min=0
+    )
 
     def problems(self) -> Iterator[str]:
         """What no single option shows."""

@@ -40,12 +40,14 @@ class FeatureSet:
         labels: by name, int64 [N]; -1 where an image has no such label.
         num_classes: by name, the number of values a label has.
         rows: int64 [N], which images of the split they are; a broken file has none.
+        groups: int64 [N], which of them are near copies, as of `LabelledImages`; None where none are known to be.
     """
 
     features: Tensor
     labels: Mapping[str, Tensor]
     num_classes: Mapping[str, int]
     rows: Tensor
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.features)

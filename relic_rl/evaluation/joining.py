@@ -51,9 +51,6 @@ def join_results(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Es
     kinds = {result["kind"] for result in results}
     if len(kinds) > 1:
         raise ValueError(f"--compare: results of different kinds ({', '.join(sorted(kinds))}): join those of one")
-    images = {result["data"].get("fingerprint") for result in results}
-    if len(images) > 1:
-        raise ValueError("--compare: the results are of different images: evaluate all encoders on the same data")
     settings = [_settings(result) for result in results]
     names = sorted({name for setting in settings for name in setting})
     differing = [name for name in names if any(setting.get(name) != settings[0].get(name) for setting in settings)]
@@ -61,6 +58,9 @@ def join_results(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Es
         raise ValueError(
             f"--compare: the results were measured with different {', '.join(differing)}: measure all alike"
         )
+    images = {result["data"].get("fingerprint") for result in results}
+    if len(images) > 1:
+        raise ValueError("--compare: the results are of different images: evaluate all encoders on the same data")
     hashes = [(result["name"], result["encoder"].get("content_hash"), _seed(result)) for result in results]
     if len(set(hashes)) < len(hashes):
         name = next(one[0] for one in hashes if hashes.count(one) > 1)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from relic_rl.evaluation.accuracy import Accuracy, accuracy
+from relic_rl.evaluation.held_out import held_out
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.schedules import warmup_cosine
 
@@ -179,19 +180,6 @@ class Probe(NamedTuple):
         return len(self.sweep) > 1 and self.learning_rate in (min(self.sweep), max(self.sweep))
 
 
-def held_out(count: int, share: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Split indices at random: int64 of those to learn from and of those to choose by, at least one of each.
-
-    Args:
-        count: N, at least 2.
-        share: of N, to choose by.
-        generator: draws them.
-    """
-    order = torch.from_numpy(generator.permutation(count))
-    some = min(max(round(share * count), 1), count - 1)
-    return order[some:].sort().values, order[:some].sort().values
-
-
 def fit_probe(
     stream: Callable[[Tensor, str], tuple[Batches, int]],
     features: Tensor,
@@ -202,6 +190,7 @@ def fit_probe(
     held_out_share: float,
     split: np.random.Generator,
     standard: Standardisation,
+    groups: Tensor | None = None,
     weight_decay: float = 0.0,
 ) -> Probe:
     """Choose the learning rate on images held out of the training set, then fit on all of it.
@@ -215,6 +204,7 @@ def fit_probe(
         learning_rates: at least one, above 0.
         held_out_share: of the training images, to choose by.
         split: draws these.
+        groups: int64 [N], of near copies, which are not parted; None if each image stands for itself.
         standard: see `standardisation`; on the device of the batches.
         weight_decay: of weights.
 
@@ -223,7 +213,7 @@ def fit_probe(
     """
     rates, sweep = sorted(set(learning_rates)), dict[float, Accuracy]()
     if len(rates) > 1:
-        learn, judge = held_out(len(labels), held_out_share, split)
+        learn, judge = held_out(len(labels), held_out_share, split, groups)
         heads = fit_heads(*stream(learn, "sweep"), rates, standard, num_classes, weight_decay=weight_decay)
         for rate, head in zip(rates, heads, strict=True):
             sweep[rate] = head_accuracy(head, standard, features[judge], labels[judge])

@@ -4,7 +4,9 @@ An image is what an agent observes: a stack of grey frames, uint8 [stack, 84, 84
 check only: random features tell games apart) and the annotated variables of each game's memory, where the
 engine shows it.
 
-Test frames come from games of their own, played from other seeds: never from an episode that training saw.
+Test frames come from games of their own, played from other seeds: never from an episode that training saw. Frames of
+one episode are near copies of each other: each frame's episode is kept, so that a part of the training frames can be
+held out by whole episodes.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from envs.types import EnvStep, VectorEnv
 from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.ram_labels import NUM_VALUES, ram_variables
 
+STRETCHES = 5
+"""Parts that one long episode is cut into where there is no other."""
+
 Policy = Callable[[EnvStep], NDArray[np.int64]]
 """Maps a vector step to actions, int64 [N]."""
 
@@ -32,11 +37,14 @@ class GameFrames(NamedTuple):
     Attributes:
         game: ROM name.
         images: uint8 [M, stack, H, W].
+        episode: int64 [M], from 0: which game that was played it is of. Where all frames are of a single one, it is
+            cut into `STRETCHES` parts of equal length, one after the other, that count as episodes.
         ram: uint8 [M, 128], the memory at the moment of the newest frame; None where the engine hides it.
     """
 
     game: str
     images: NDArray[np.uint8]
+    episode: NDArray[np.int64]
     ram: NDArray[np.uint8] | None
 
 
@@ -79,11 +87,14 @@ def collect_frames(game: str, env: VectorEnv, policy: Policy, count: int, *, eve
     step = env.reset()
     kept: list[NDArray[np.uint8]] = []
     memory: list[NDArray[np.uint8]] = []
+    episodes: list[NDArray[np.int64]] = []
+    playing, begun = np.arange(env.num_envs, dtype=np.int64), env.num_envs
     phase = np.arange(env.num_envs) % every
     number, total = 0, 0
     while total < count:
         chosen = np.flatnonzero(phase == number % every)[: count - total]
         kept.append(step.observation[chosen].copy())
+        episodes.append(playing[chosen])
         ram = getattr(env, "ram", None)
         if ram is not None:
             memory.append(ram[chosen].copy())
@@ -91,7 +102,13 @@ def collect_frames(game: str, env: VectorEnv, policy: Policy, count: int, *, eve
         number += 1
         if total < count:
             step = env.step(policy(step))
-    return GameFrames(game, np.concatenate(kept), np.concatenate(memory) if memory else None)
+            new = np.flatnonzero(step.invented)
+            playing[new] = begun + np.arange(len(new))
+            begun += len(new)
+    episode = np.unique(np.concatenate(episodes), return_inverse=True)[1].astype(np.int64)
+    if not episode.any():  # all of one
+        episode = np.arange(count, dtype=np.int64) * STRETCHES // count
+    return GameFrames(game, np.concatenate(kept), episode, np.concatenate(memory) if memory else None)
 
 
 def label_frames(parts: Sequence[GameFrames], generator: np.random.Generator) -> LabelledImages:
@@ -103,11 +120,13 @@ def label_frames(parts: Sequence[GameFrames], generator: np.random.Generator) ->
 
     Returns:
         Labels `game` (the primary one) and GAME.VARIABLE for every annotated variable, -1 in frames of other
-        games.
+        games; episodes are the groups.
     """
     counts = [len(part.images) for part in parts]
     order = generator.permutation(sum(counts))
     images = np.concatenate([part.images for part in parts])[order]
+    firsts = np.cumsum([0, *(int(part.episode.max()) + 1 for part in parts[:-1])])
+    groups = np.concatenate([part.episode + first for part, first in zip(parts, firsts, strict=True)])[order]
     labels = {"game": np.repeat(np.arange(len(parts), dtype=np.int64), counts)}
     num_classes = {"game": len(parts)}
     for part, start in zip(parts, np.cumsum([0, *counts[:-1]]), strict=True):
@@ -117,4 +136,4 @@ def label_frames(parts: Sequence[GameFrames], generator: np.random.Generator) ->
             label[start : start + len(values)] = values
             labels[f"{part.game}.{name}"] = label
             num_classes[f"{part.game}.{name}"] = NUM_VALUES
-    return LabelledImages(images, {name: values[order] for name, values in labels.items()}, "game", num_classes)
+    return LabelledImages(images, {name: values[order] for name, values in labels.items()}, "game", num_classes, groups)

@@ -48,6 +48,11 @@ class Split(Protocol):
         ...
 
     @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Which images are near copies, int64 [N], as of `LabelledImages`; None where none are known to be."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Equal exactly where the images are, as they are shown."""
         ...
@@ -93,6 +98,7 @@ class MemorySplit:
     def __init__(self, images: LabelledImages) -> None:
         self.images = images
         self.labels = images.labels
+        self.groups = images.groups
         self.broken: dict[str, str] = {}
 
     @functools.cached_property
@@ -160,6 +166,7 @@ class FolderSplit:
             raise ValueError(f"{self.index.root} has a class {strange[0]!r} that train has not: the layouts must agree")
         number = np.array([numbers[name] for name in self.index.classes], dtype=np.int64)
         self.labels = {CLASS: number[self.index.targets]}
+        self.groups: NDArray[np.int64] | None = None
         self.identity = _hash(self.index.fingerprint, *self.classes)
         self.fingerprint = _hash(self.identity, str(size), str(whole), *([f"border {border}"] if border else []))
         self.prefix = prefix
@@ -204,6 +211,7 @@ class RowsSplit:
         self.split = split
         self.chosen = rows
         self.labels: Mapping[str, NDArray[np.int64]] = {name: values[rows] for name, values in split.labels.items()}
+        self.groups = None if split.groups is None else split.groups[rows]
         which = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
         self.fingerprint = _hash(split.fingerprint, which)
         self.identity = _hash(split.identity, which)

@@ -14,7 +14,7 @@ import numpy as np
 
 from relic_rl.images.labelled import LabelledImages
 
-_IMAGES, _LABELS, _ABOUT = "images.npy", "labels.npy", "about.json"
+_IMAGES, _LABELS, _GROUPS, _ABOUT = "images.npy", "labels.npy", "groups.npy", "about.json"
 
 
 def save_images(folder: Path, images: LabelledImages) -> None:
@@ -29,7 +29,14 @@ def save_images(folder: Path, images: LabelledImages) -> None:
         np.save(partial / _IMAGES, images.images, allow_pickle=False)
         names = sorted(images.labels)
         np.save(partial / _LABELS, np.stack([images.labels[name] for name in names]), allow_pickle=False)
-        about = {"names": names, "primary": images.primary, "num_classes": dict(images.num_classes)}
+        if images.groups is not None:
+            np.save(partial / _GROUPS, images.groups, allow_pickle=False)
+        about = {
+            "names": names,
+            "primary": images.primary,
+            "num_classes": dict(images.num_classes),
+            "grouped": images.groups is not None,
+        }
         (partial / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
         with contextlib.suppress(OSError):  # another process was first, with the same content
             os.rename(partial, folder)
@@ -44,7 +51,8 @@ def load_images(folder: Path) -> LabelledImages | None:
         pixels = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
         values = np.load(folder / _LABELS, allow_pickle=False)
         labels = dict(zip(about["names"], values, strict=True))
-        return LabelledImages(pixels, labels, about["primary"], about["num_classes"])
+        groups = np.load(folder / _GROUPS, allow_pickle=False) if about["grouped"] else None
+        return LabelledImages(pixels, labels, about["primary"], about["num_classes"], groups)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 

@@ -37,10 +37,12 @@ def game_frames(count: int, seed: int) -> LabelledImages:
         "boxing.player_x": np.where(boxing, 40 + place, -1),
         "boxing.enemy_x": np.where(boxing, rng.integers(0, 5, 2 * count), -1),
         "boxing.clock": np.where(boxing, 9, -1),
+        "boxing.enemy_score": np.where(boxing, rng.integers(0, 2 if seed == 0 else 1, 2 * count), -1),
         "bowling.ball_x": np.where(boxing, -1, rng.integers(0, 5, 2 * count)),
     }
     classes = {name: 256 for name in labels} | {"game": 2}
-    return LabelledImages(images, {name: values.astype(np.int64) for name, values in labels.items()}, "game", classes)
+    episodes = np.arange(2 * count, dtype=np.int64) // 8
+    return LabelledImages(images, {n: v.astype(np.int64) for n, v in labels.items()}, "game", classes, episodes)
 
 
 def test_games_variables_categories(tmp_path, capsys, monkeypatch):
@@ -62,7 +64,12 @@ def test_games_variables_categories(tmp_path, capsys, monkeypatch):
     assert set(games) == {"boxing"}
     boxing = games["boxing"]
     assert (boxing["training_frames"], boxing["test_frames"], boxing["test_frames_seen_in_training"]) == (40, 30, 0)
-    assert boxing["left_out"] == {"clock": 0}
+    assert boxing["training_episodes"] == 10
+    assert set(boxing["left_out"]) == {"clock", "enemy_score"}  # the score varies in training only
+    assert boxing["left_out"]["clock"] == {"training_entropy": 0, "test_entropy": 0}
+    assert boxing["left_out"]["enemy_score"]["training_entropy"] > 0.6
+    assert boxing["left_out"]["enemy_score"]["test_entropy"] == 0
+    assert "boxing: left out, since they vary too little: clock, enemy_score" in out
     f1 = {name: value["f1"] for name, value in boxing["variables"].items()}
     assert set(f1) == {"player_x", "enemy_x"}
     assert f1["player_x"] > 0.95
@@ -70,9 +77,27 @@ def test_games_variables_categories(tmp_path, capsys, monkeypatch):
     assert boxing["variables"]["player_x"]["majority_f1"] < 0.3
     assert metrics["boxing/f1"] == metrics["f1"] == pytest.approx(np.mean([*f1.values()]))
     assert metrics["agent_localization/f1"] == f1["player_x"]
-    assert "mean over games" in (tmp_path / "a" / "table.md").read_text()
+    header, _, row, mean = (tmp_path / "a" / "table.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[2:5]] for line in (header, row)]
+    assert cells == [["training frames", "test frames", "variables"], ["40", "30", "2"]]
+    assert "mean over games" in mean
     assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
     assert json.loads((tmp_path / "b" / "result.json").read_text())["metrics"] == metrics
+
+
+def test_results_on_other_frames_are_not_joined(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "relic_rl.pretrain_frames.atari_splits",
+        lambda config, *_: (game_frames(config.num_images // 2, 0), game_frames(config.num_test_images // 2, 1)),
+    )
+    arguments = ["state", *UNTRAINED, *MACHINE, *FEW, "--games", "Boxing", "Bowling", "--num-images", "80"]
+    for name, count in (("a", "40"), ("b", "60"), ("c", "60")):
+        extra = ["--num-test-images", count, "--out", str(tmp_path / name), "--seed", "0" if name == "b" else "1"]
+        assert main([*arguments, *extra, "--name", name]) == 0
+    capsys.readouterr()
+    assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "no")]) == 2
+    assert "different num_test_images" in capsys.readouterr().err
+    assert main(["--compare", str(tmp_path / "b"), str(tmp_path / "c"), "--out", str(tmp_path / "yes")]) == 0
 
 
 def test_test_frames_that_training_saw_are_left_out():

@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from relic_rl.evaluation.accuracy import accuracy
+from relic_rl.evaluation.held_out import held_out
 from relic_rl.evaluation.linear import (
     Standardisation,
     feature_batches,
     fit_heads,
     fit_probe,
     head_accuracy,
-    held_out,
     standardisation,
 )
 from relic_rl.runtime.errors import RunFailed
@@ -144,11 +144,6 @@ def test_batches_show_each_chosen_row_once_an_epoch():
 
 
 def test_held_out_images_are_never_learned_from():
-    learn, judge = held_out(50, 0.1, np.random.default_rng(0))
-    assert (len(learn), len(judge)) == (45, 5)
-    assert sorted([*learn.tolist(), *judge.tolist()]) == list(range(50))
-    assert [len(part) for part in held_out(2, 0.5, np.random.default_rng(0))] == [1, 1]
-    assert [len(part) for part in held_out(3, 0.01, np.random.default_rng(0))] == [2, 1]
     features, labels = clouds(100)
     seen = {}
 
@@ -161,6 +156,12 @@ def test_held_out_images_are_never_learned_from():
     _, judge = held_out(100, 0.2, np.random.default_rng(3))
     assert seen["sweep"] == set(range(100)) - set(judge.tolist())
     assert seen["fit"] == set(range(100))
+    groups = torch.arange(100) // 10
+    fit_probe(stream, features, labels, 4, learning_rates=(1.0, 2.0), groups=groups, **split)
+    assert [len(seen["sweep"] & set(range(10 * group, 10 * group + 10))) in (0, 10) for group in range(10)] == [
+        True
+    ] * 10
+    assert len(seen["sweep"]) == 80
     seen.clear()
     probe = fit_probe(stream, features, labels, 4, learning_rates=(1.0,), **split)
     assert set(seen) == {"fit"}

@@ -26,6 +26,8 @@ def test_entropy_by_hand() -> None:
     labels["coin"] = np.arange(100) % 2
     assert varied(labels) == ["coin"]  # 0.33 and 0.69 nats
     assert varied(labels, least=0.3) == ["rare", "coin"]
+    # What stays as it is in the test frames is known to whoever knows nothing.
+    assert varied(labels, labels | {"coin": np.zeros(50, dtype=np.int64)}, least=0.3) == ["rare"]
 
 
 def test_macro_f1_by_hand() -> None:
@@ -81,14 +83,29 @@ def test_the_fit_is_scikit_learn_s() -> None:
 
 def test_the_penalty_is_chosen_on_held_out_frames() -> None:
     features, labels = frames(300)
-    fitted = choose_and_fit(features, labels, np.random.default_rng(0), penalties=(1e-3, 100.0))
+    fitted = choose_and_fit(features, labels, None, np.random.default_rng(0), penalties=(1e-3, 100.0))
     assert fitted.penalty == 1e-3
     assert fitted.held_out_f1[1e-3] > fitted.held_out_f1[100.0]
-    again = choose_and_fit(features, labels, np.random.default_rng(0), penalties=(1e-3, 100.0))
+    again = choose_and_fit(features, labels, None, np.random.default_rng(0), penalties=(1e-3, 100.0))
     assert torch.equal(fitted.probes.weight, again.probes.weight)
-    only = choose_and_fit(features, labels, np.random.default_rng(0), penalties=(0.5,))
+    only = choose_and_fit(features, labels, None, np.random.default_rng(0), penalties=(0.5,))
     assert (only.penalty, only.held_out_f1) == (0.5, {})
     assert torch.equal(only.probes.weight, fit_probes(features, labels, penalty=0.5).weight)
+
+
+def test_the_penalty_is_chosen_on_whole_episodes() -> None:
+    """Features that tell only which episode a frame is of, and a variable that is constant in each: what an episode's
+    other frames show says all about a frame, but nothing about another episode."""
+    generator = np.random.default_rng(1)
+    episodes = np.repeat(np.arange(60), 4)
+    features = torch.from_numpy(np.eye(60)[episodes] * 20 + generator.normal(size=(240, 60)))
+    labels = {"ball_x": generator.integers(0, 2, 60)[episodes]}
+    leaking = choose_and_fit(features, labels, None, np.random.default_rng(0), penalties=(1e-3, 1e-2))
+    honest = choose_and_fit(
+        features, labels, torch.from_numpy(episodes), np.random.default_rng(0), penalties=(1e-3, 1e-2)
+    )
+    assert leaking.held_out_f1[1e-3] > 0.95
+    assert honest.held_out_f1[1e-3] < 0.7
 
 
 def test_a_value_that_training_never_showed_counts_as_missed() -> None:

@@ -1,5 +1,6 @@
 """Frames of Atari games: what the agent sees, with labels from the memory of that very moment."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -77,6 +78,45 @@ def test_several_games_in_one_set() -> None:
         assert paddle in parts[1].ram[source, annotated_games()["breakout"]["player_x"]]
 
 
+def test_frames_know_their_episode() -> None:
+    """Catch's games have one length, and its first frame shows the ball in the top row."""
+    env = TOYS["relic/Catch-v0"]([1, 2])
+    collected = collect_frames("catch", env, random_policy(env.num_actions, np.random.SeedSequence(0)), 60, every=1)
+    first = np.array([image[-1, :8].any() for image in collected.images]).reshape(-1, 2)  # step by step, two games
+    expected = np.empty_like(first, dtype=np.int64)
+    playing, begun = [0, 1], 2
+    for number, starts in enumerate(first):
+        for i in range(2):
+            if number and starts[i] and not first[number - 1, i]:
+                playing[i], begun = begun, begun + 1
+            expected[number, i] = playing[i]
+    assert begun > 4
+    assert collected.episode.tolist() == expected.flatten().tolist()
+
+
+def test_one_long_episode_is_cut_into_stretches() -> None:
+    env = make_vector_env("ALE/Pong-v5", 1, seed=0, num_threads=1)
+    collected = collect_frames("pong", env, random_policy(env.num_actions, np.random.SeedSequence(0)), 20, every=1)
+    env.close()
+    assert collected.episode.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
+
+
+def test_episodes_are_groups_of_the_whole_set() -> None:
+    parts = [frames("pong", 12), frames("breakout", 9, seed=1)]
+    images = label_frames(parts, np.random.default_rng(0))
+    assert images.groups is not None
+    assert "episode" not in images.labels
+    for game, part in enumerate(parts):
+        mine = images.labels["game"] == game
+        assert sorted(images.groups[mine] - 3 * game) == sorted(part.episode)
+        for image, group in zip(images.images[mine], images.groups[mine], strict=True):
+            (source,) = np.flatnonzero((part.images == image).all(axis=(1, 2, 3)) & (part.episode == group - 3 * game))
+            assert part.episode[source] + 3 * game == group
+    some = images.take(np.array([4, 2]))
+    assert some.groups.tolist() == images.groups[[4, 2]].tolist()
+    assert some.fingerprint() != dataclasses.replace(some, groups=some.groups[::-1].copy() + 1).fingerprint()
+
+
 def test_an_engine_that_hides_the_memory_gives_games_only() -> None:
     env = TOYS["relic/Catch-v0"]([1, 2])
     collected = collect_frames("catch", env, random_policy(env.num_actions, np.random.SeedSequence(0)), 5, every=2)
@@ -99,9 +139,10 @@ def test_stored_images_come_back_and_damage_is_made_good(tmp_path: Path) -> None
         assert dict(found.num_classes) == dict(images.num_classes)
     assert len(made) == 1
     assert isinstance(found.images, np.memmap)
-    assert sorted(p.name for p in folder.iterdir()) == ["about.json", "images.npy", "labels.npy"]
+    assert np.array_equal(found.groups, images.groups)
+    assert sorted(p.name for p in folder.iterdir()) == ["about.json", "groups.npy", "images.npy", "labels.npy"]
     json.loads((folder / "about.json").read_text())
-    for name in ("about.json", "images.npy", "labels.npy"):
+    for name in ("about.json", "groups.npy", "images.npy", "labels.npy"):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
         assert load_images(folder) is None
