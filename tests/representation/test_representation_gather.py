@@ -43,16 +43,17 @@ def build(case: str) -> tuple[NatureEncoder, Objective, list[Tensor], Tensor | N
     """The same networks and the full batch, in every process."""
     name, options, grouped = CASES[case]
     torch.manual_seed(0)
-    encoder = NatureEncoder(in_channels=1, image_size=(36, 36), feature_dim=12).double()
+    size = 52 if name == "amdim" else 36  # 3 x 3 locations in its coarse map, not a single one
+    encoder = NatureEncoder(in_channels=1, image_size=(size, size), feature_dim=12).double()
     objective = build_objective(name, encoder, projection_dim=6, hidden_dim=9, **options)
     assert objective is not None
     objective.double()
     with torch.no_grad():
         for p in encoder.parameters():
             p.add_(0.01 * torch.randn_like(p))
-    if name == "amdim":  # locations are drawn per process; fix them
-        objective._sample = lambda local: local[:, 0]
-    views = [torch.randint(0, 256, (BATCH, 1, 36, 36), dtype=torch.uint8) for _ in range(3 if "three" in case else 2)]
+    views = [
+        torch.randint(0, 256, (BATCH, 1, size, size), dtype=torch.uint8) for _ in range(3 if "three" in case else 2)
+    ]
     return encoder, objective, views, GROUPS if grouped else None
 
 

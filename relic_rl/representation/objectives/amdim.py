@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from relic_rl.losses import amdim_nce_loss
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder
-from relic_rl.representation.gather import gather_views, row_offset
+from relic_rl.representation.gather import gather_views, row_offset, world_size
 from relic_rl.representation.objectives.base import (
     Objective,
     ObjectiveOutput,
@@ -36,7 +36,7 @@ class AMDIMObjective(Objective):
 
     Where the source is a map, one location per image, drawn anew at each call, is the anchor. The draws come
     from a generator of the objective's own, seeded from torch's global one, and its state is part of the
-    state dict.
+    state dict. Several processes, all of the same seed, draw for all rows and take their own, as one would.
 
     Metrics: `global_to_coarse`, `global_to_fine`, `coarse_to_coarse`, the three terms; `accuracy`, the share
     of images whose global output scores highest, on average over locations, with its own coarse map in the
@@ -81,7 +81,8 @@ class AMDIMObjective(Objective):
     def _sample(self, local: Tensor) -> Tensor:
         """One location of each image, [B, D] of [B, L, D]."""
         batch, locations, _ = local.shape
-        index = torch.randint(locations, (batch,), generator=self.generator)
+        first = row_offset(batch)
+        index = torch.randint(locations, (world_size() * batch,), generator=self.generator)[first : first + batch]
         return local[torch.arange(batch, device=local.device), index.to(local.device)]
 
     def get_extra_state(self) -> Tensor:
