@@ -14,6 +14,7 @@ from torch import Tensor
 from relic_rl.evaluate_kinds.augmented import recipe_for, training_batches
 from relic_rl.evaluate_kinds.finetune_options import Options
 from relic_rl.evaluate_kinds.labels import any_known, usable_labels
+from relic_rl.evaluate_kinds.linear import choice
 from relic_rl.evaluate_kinds.opening import Evaluation, open_evaluation
 from relic_rl.evaluation.accuracy import Accuracy, accuracy
 from relic_rl.evaluation.finetune import Classifier, labelled_share, train_classifier
@@ -39,11 +40,8 @@ def run(options: Options) -> int:
                 labels = f"{100 * share:g} % of labels"
                 tuning = _Tuning(options, evaluation, label, share)
                 found, chosen, sweep = tuning.tune()
-                details[f"{label}/{labels}"] = {
-                    "labelled_images": len(tuning.rows),
-                    "learning_rate": chosen,
-                    "held_out_top1": sweep,
-                }
+                about = choice(evaluation, f"{label}, {labels}", chosen, sweep)
+                details[f"{label}/{labels}"] = {"labelled_images": len(tuning.rows)} | about
                 for split, result in found.items():
                     metrics[f"{label}/{split}/{labels}/top1"] = result.top1 if result else None
                     if evaluation.splits.num_classes[label] > 5:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -40,11 +40,7 @@ def run(options: Options) -> int:
         details: dict[str, Any] = {}
         for label in labels:
             probe = fit_classifier(options, evaluation, label, train)
-            details[label] = {"learning_rate": probe.learning_rate, "held_out_top1": probe.sweep}
-            if probe.at_the_edge:
-                evaluation.note(
-                    f"{label}: {probe.learning_rate:g} is at the edge of --learning-rates: a wider sweep may do better"
-                )
+            details[label] = choice(evaluation, label, probe.learning_rate, probe.sweep)
             _, known = train.labelled(label)
             for split, features in tests.items():
                 asked, truth = features.labelled(label)
@@ -53,6 +49,19 @@ def run(options: Options) -> int:
                 if train.num_classes[label] > 5:
                     metrics[f"{label}/{split}/top5"] = found.top5 if found else None
         return evaluation.finish(metrics, {"training_images": len(train), "labels": details})
+
+
+def choice(evaluation: Evaluation, what: str, rate: float, sweep: Mapping[float, float]) -> dict[str, Any]:
+    """How a learning rate was chosen, for ``result.json``; the user is told where a wider sweep may do better.
+
+    Args:
+        evaluation: tells the user.
+        what: was fitted.
+        rate: the chosen one.
+        sweep: top-1 on held-out images by learning rate.
+    """
+    edge = evaluation.at_the_edge(what, "learning-rates", rate, sweep)
+    return {"learning_rate": rate, "held_out_top1": sweep, "learning_rate_at_the_edge": edge}
 
 
 def fit_classifier(options: Options, evaluation: Evaluation, label: str, train: FeatureSet) -> Probe:

@@ -25,7 +25,9 @@ class Options(LabelOptions):
     )
     epochs: int = option(80, "passes over the training images, of the sweep and again of the fit", min=1)
     train_batch_size: int = option(256, "images per update", min=1)
-    learning_rates: tuple[float, ...] = option((0.1, 0.3, 1.0, 3.0, 10.0, 30.0), "tried; the best is taken", above=0)
+    learning_rates: tuple[float, ...] = option(
+        (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0), "tried side by side; the best is taken", above=0
+    )
     held_out: float = option(0.1, "share of the training images that the learning rate is chosen on", above=0, max=0.5)
     weight_decay: float = option(0.0, "of the classifier's weights", min=0)
     standardise: bool = option(

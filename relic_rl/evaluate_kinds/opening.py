@@ -15,6 +15,7 @@ from relic_rl.evaluate_kinds.data import Splits, data_channels, open_splits
 from relic_rl.evaluate_kinds.encoders import LoadedEncoder, load_encoder
 from relic_rl.evaluate_kinds.shared_options import EncoderOptions
 from relic_rl.evaluation.features import FeatureSet, feature_key, in_memory, stored_or_computed, stream_features
+from relic_rl.evaluation.held_out import at_the_edge
 from relic_rl.evaluation.report import ReportFolder, write_report
 from relic_rl.images.cache import cache_folder
 from relic_rl.images.splits import Split, SplitBatch
@@ -141,6 +142,13 @@ class Evaluation:
         self.note((path / "table.md").read_text(encoding="utf-8"))
         self.note(f"report: {path}")
         return 0
+
+    def at_the_edge(self, what: str, flag: str, chosen: float, sweep: Mapping[float, float]) -> bool:
+        """Whether a wider sweep of a hyper-parameter may do better, of which the user is told; see `at_the_edge`."""
+        edge = at_the_edge(chosen, sweep)
+        if edge:
+            self.note(f"{what}: {chosen:g} is at the edge of --{flag}: a wider sweep may do better")
+        return edge
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Tell now and then how far something is."""

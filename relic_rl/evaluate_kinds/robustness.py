@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from relic_rl.evaluate_kinds.labels import any_known, usable_labels
-from relic_rl.evaluate_kinds.linear import fit_classifier
+from relic_rl.evaluate_kinds.linear import choice, fit_classifier
 from relic_rl.evaluate_kinds.opening import Evaluation, open_evaluation
 from relic_rl.evaluate_kinds.robustness_options import Options
 from relic_rl.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt_batch
@@ -50,7 +50,7 @@ def run(options: Options) -> int:
         train = evaluation.features("train")
         probe = fit_classifier(options, evaluation, label, train)
         metrics: Metrics = {}
-        details: dict[str, Any] = {"label": label, "learning_rate": probe.learning_rate, "held_out_top1": probe.sweep}
+        details: dict[str, Any] = {"label": label} | choice(evaluation, label, probe.learning_rate, probe.sweep)
         for name in splits.tests:
             asked, truth = evaluation.features(name).labelled(label)
             known = any_known(truth, train.labelled(label)[1])

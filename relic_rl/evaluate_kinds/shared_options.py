@@ -54,7 +54,9 @@ class EncoderOptions:
     )
     batch_size: int = option(256, "images at a time", min=1)
     workers: int = option(4, "processes that decode image files; 0 = none", min=0)
-    cache_features: bool = option(True, "keep features under ~/.cache/relic_rl for the next evaluation of the same")
+    cache_features: bool = option(
+        True, "keep features under ~/.cache/relic_rl for the next evaluation (at most 20 GiB, least used go first)"
+    )
     device: str = option("auto", "auto, cpu, cuda or cuda:INDEX")
     precision: Literal["fp32", "bf16"] = option("fp32", "what the encoder computes in")
     threads: int = option(0, "CPU threads of torch; 0 = all cores", min=0)

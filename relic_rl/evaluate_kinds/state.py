@@ -135,6 +135,7 @@ def _probe_game(
     features = test.features[torch.from_numpy(there)].to(evaluation.device)
     scores = f1_scores(fitted.probes, features, {name: judge[name] for name in kept})
     about["penalty"], about["held_out_f1"] = fitted.penalty, fitted.held_out_f1
+    about["penalty_at_the_edge"] = evaluation.at_the_edge(game, "penalties", fitted.penalty, fitted.held_out_f1)
     about["variables"] = {
         name: {"f1": scores[name], "majority_f1": _majority(learn[name], judge[name])} | entropies[name]
         for name in kept

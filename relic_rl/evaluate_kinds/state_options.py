@@ -14,6 +14,7 @@ class Options(EncoderOptions):
     """Linear probes of Atari games' state: macro F1 of annotated memory variables, on frames of other episodes."""
 
     data: str = option(ATARI, "atari, the frames of --games")
+    num_test_images: int = option(8_000, "test frames (of all games together)", min=2)
     penalties: tuple[float, ...] = option(
         (1e-5, 1e-4, 1e-3, 1e-2),
         "weights of the probes' squared norm; chosen on a fifth of the training frames, whole episodes",

@@ -2,7 +2,8 @@
 
 On disk a set is a folder of raw float32 rows, the rows' numbers and a JSON file; nothing that could be code. It is
 written as it is computed and mapped back, so that neither images nor features need to fit in memory. Its name is a
-hash over what the features depend on: the encoder's weights, the images and how they are shown.
+hash over what the features depend on: the encoder's weights, the images and how they are shown. Sets that have not been
+used for longest make room for new ones: see `limit_cache`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relic_rl.images.cache import limit_cache, mark_used
 from relic_rl.images.splits import SplitBatch
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.precision import autocast
@@ -199,7 +201,9 @@ def stored_or_computed(
         shutil.rmtree(folder, ignore_errors=True)
         save_features(folder, stream(), dim, broken)
         found = load_features(folder)
+        limit_cache(folder)
     if found is None:
         raise RunFailed(f"features kept in {folder} cannot be read back: give --no-cache-features")
+    mark_used(folder)
     broken.update(found.broken)
     return found.features, found.rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,3 +30,17 @@ def held_out(
     enough = min(int(np.searchsorted(np.cumsum(sizes[order]), some)) + 1, len(sizes) - 1)
     chosen = torch.from_numpy(np.isin(member, order[:enough]))
     return torch.nonzero(~chosen).flatten(), torch.nonzero(chosen).flatten()
+
+
+def at_the_edge(chosen: float, sweep: Mapping[float, float]) -> bool:
+    """Whether a wider sweep may do better: the best value is the least or the greatest, and better than its neighbour.
+
+    Args:
+        chosen: the value with the highest score.
+        sweep: scores by value; empty where there was nothing to choose.
+    """
+    values = sorted(sweep)
+    if len(values) < 2 or chosen not in (values[0], values[-1]):
+        return False
+    neighbour = values[1] if chosen == values[0] else values[-2]
+    return sweep[neighbour] < sweep[chosen]

@@ -174,11 +174,6 @@ class Probe(NamedTuple):
     learning_rate: float
     sweep: dict[float, float]
 
-    @property
-    def at_the_edge(self) -> bool:
-        """Whether the chosen learning rate is the least or the greatest of several: a wider sweep may do better."""
-        return len(self.sweep) > 1 and self.learning_rate in (min(self.sweep), max(self.sweep))
-
 
 def fit_probe(
     stream: Callable[[Tensor, str], tuple[Batches, int]],

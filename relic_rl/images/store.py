@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from relic_rl.images.cache import limit_cache, mark_used
 from relic_rl.images.labelled import LabelledImages
 
 _IMAGES, _LABELS, _GROUPS, _ABOUT = "images.npy", "labels.npy", "groups.npy", "about.json"
@@ -58,15 +59,17 @@ def load_images(folder: Path) -> LabelledImages | None:
 
 
 def stored_or_made(folder: Path, make: Callable[[], LabelledImages]) -> LabelledImages:
-    """The images of a folder; made and kept there first if they are missing or damaged.
+    """The images of a folder of the cache; made and kept there first if they are missing or damaged.
 
     A disk that cannot keep them costs the next run the time to make them again, not this one.
     """
     found = load_images(folder)
     if found is not None:
+        mark_used(folder)
         return found
     shutil.rmtree(folder, ignore_errors=True)
     made = make()
     with contextlib.suppress(OSError):
         save_images(folder, made)
+        limit_cache(folder)
     return load_images(folder) or made

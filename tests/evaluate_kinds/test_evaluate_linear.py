@@ -53,7 +53,8 @@ def test_linear_on_generated_images(tmp_path):
     assert {"member/test/top1", "member/test/top5", "member/ood/top1", "noise/test/top1"} <= set(found["metrics"])
     assert "noise/test/top5" not in found["metrics"]  # five values
     assert found["metrics"]["colour/ood/top1"] is None
-    assert set(found["details"]["labels"]["member"]["held_out_top1"]) == {"0.1", "0.3", "1.0", "3.0", "10.0", "30.0"}
+    rates = {"0.1", "0.3", "1.0", "3.0", "10.0", "30.0", "100.0", "300.0"}
+    assert set(found["details"]["labels"]["member"]["held_out_top1"]) == rates
     assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
     assert result(tmp_path / "b")["metrics"] == found["metrics"]
     assert main([*arguments, "--seed", "1", "--out", str(tmp_path / "c")]) == 0
@@ -74,6 +75,24 @@ def test_linear_on_a_folder(tmp_path, stripes, augmentation):
     assert found["metrics"]["class/test/top5"] == 1.0
     assert found["details"]["training_images"] == 48
     assert found["data"]["broken_files"] == {"train": {"kind-0/text.jpg": "not an image"}}
+
+
+def test_only_sound_files_are_learned_from(tmp_path, stripes, monkeypatch):
+    """Features have no row for a broken file: places among them are not places among the images."""
+    from relic_rl.evaluate_kinds import linear
+
+    (stripes / "train" / "kind-0" / "00-first.jpg").write_text("no image")
+    asked = {}
+
+    def recording(evaluation, label, rows, *rest, stream, **more):
+        asked[stream] = sorted(evaluation.splits["train"].index.paths[row] for row in rows)
+        return batches(evaluation, label, rows, *rest, stream=stream, **more)
+
+    batches = linear.training_batches
+    monkeypatch.setattr(linear, "training_batches", recording)
+    arguments = ["linear", *UNTRAINED, "--image-size", "36", "--data", str(stripes), *MACHINE, "--epochs", "1"]
+    assert main([*arguments, "--learning-rates", "1", "--out", str(tmp_path / "out")]) == 0
+    assert asked == {"class fit": [f"kind-{kind}/{i}.png" for kind in range(6) for i in range(8)]}
 
 
 def test_crops_differ_from_whole_images(tmp_path):

@@ -1,6 +1,7 @@
 """Frozen features: streamed, kept on disk, and never taken for those of something else."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from relic_rl.evaluation.features import (
     stored_or_computed,
     stream_features,
 )
+from relic_rl.images.cache import limit_cache
 from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.splits import MemorySplit
 from relic_rl.representation.encoders import build_encoder
@@ -52,6 +54,20 @@ def test_kept_features_are_not_computed_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
     again[0].zero_()  # a user's own copy: the file stays
     assert torch.equal(load_features(tmp_path / "key").features, torch.arange(15.0).view(5, 3))
+
+
+def test_the_least_recently_used_set_makes_room(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        stored_or_computed(tmp_path / name, stream, 3, {})
+        for path in (tmp_path / name, *(tmp_path / name).iterdir()):
+            os.utime(path, (1, 1) if name == "a" else (2, 2))
+    used, _ = stored_or_computed(tmp_path / "a", stream, 3, {})
+    size = sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
+    monkeypatch.setattr(module, "limit_cache", lambda newest: limit_cache(newest, limit=2 * size))
+    stored_or_computed(tmp_path / "c", stream, 3, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+    limit_cache(tmp_path / "c", limit=0)
+    assert torch.equal(used, torch.arange(15.0).view(5, 3))  # whoever has mapped a set keeps it
 
 
 @pytest.mark.parametrize("damage", ["short", "about", "rows", "json", "huge"])

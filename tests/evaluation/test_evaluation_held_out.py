@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from relic_rl.evaluation.held_out import held_out
+from relic_rl.evaluation.held_out import at_the_edge, held_out
 
 
 def test_single_images() -> None:
@@ -33,3 +33,12 @@ def test_few_groups() -> None:
     assert {len(learn), len(judge)} == {5}
     learn, judge = held_out(10, 0.2, np.random.default_rng(0), torch.full((10,), 4))  # one alone tells nothing
     assert (len(learn), len(judge)) == (8, 2)
+
+
+def test_the_edge_of_a_sweep() -> None:
+    assert at_the_edge(30.0, {1.0: 0.2, 30.0: 0.7, 10.0: 0.5})
+    assert at_the_edge(1.0, {1.0: 0.8, 30.0: 0.7, 10.0: 0.5})
+    assert not at_the_edge(10.0, {1.0: 0.2, 30.0: 0.3, 10.0: 0.5})
+    assert not at_the_edge(1.0, {1.0: 1.0, 10.0: 1.0, 30.0: 0.3})  # no slope that goes on
+    assert not at_the_edge(1.0, {1.0: 1.0})
+    assert not at_the_edge(1.0, {})
