@@ -106,7 +106,11 @@ def open_agent(run: Path, checkpoint: str | None = None, *, flag: str = "--run")
     Raises:
         BadInput: no such run, or a checkpoint that cannot be used.
     """
-    if not (run / "config.yaml").is_file():
+    try:
+        found = (run / "config.yaml").is_file()
+    except OSError as error:  # such as a name that is too long
+        raise BadInput(f"{flag} {run}: {error.strerror}") from error
+    if not found:
         raise BadInput(f"{flag} {run}: no run directory of train (it would hold config.yaml)")
     options = run_options(run)
     folder = run / CHECKPOINTS
@@ -115,8 +119,8 @@ def open_agent(run: Path, checkpoint: str | None = None, *, flag: str = "--run")
         if loaded is None:
             raise BadInput(f"{flag} {run}: no checkpoint in {folder} yet")
     else:
-        named = folder / checkpoint
-        path = named if Path(checkpoint).name == checkpoint and named.is_file() else Path(checkpoint)
+        of_run = checkpoint in {path.name for path in folder.glob("*.ckpt")}
+        path = folder / checkpoint if of_run else Path(checkpoint)
         loaded = Loaded(load_checkpoint(path), path, [])
     return _saved(run, options, loaded)
 

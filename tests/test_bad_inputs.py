@@ -77,6 +77,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files["agentless"] = container(saved({name: value for name, value in state.items() if name != "agent"}))
     for name, content in files.items():
         (hostile / f"{name}.ckpt").write_bytes(content)
+    (hostile / "there.mp4").write_bytes(b"")
+    (hostile / "empty-run").mkdir()
+    (hostile / "empty-run" / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
     for name, checkpoint, options in (("damaged-run", "half", "seed: 0\n"), ("optionless-run", "sound", "\0")):
         (hostile / name / "checkpoints").mkdir(parents=True)
         (hostile / name / "checkpoints" / "step-000000000005.ckpt").write_bytes(files[checkpoint])

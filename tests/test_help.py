@@ -17,6 +17,7 @@ EVALUATIONS = {
     "linear": ("--encoder", "--augmentation", "--learning-rates", "--compare"),
     "finetune": ("--encoder", "--shares", "--optimiser", "--compare"),
     "robustness": ("--encoder", "--imagenet-c", "--objectnet", "--own-corruptions", "--compare"),
+    "play": ("--run", "--style", "--video", "--protocol", "--compare"),
     "state": ("--encoder", "--games", "--penalties", "--compare"),
 }
 

@@ -21,7 +21,7 @@ from envs.toy import UNSEEN_STYLES
 from envs.types import EnvStep, VectorEnv
 from relic_rl.evaluate_kinds.play_options import Options
 from relic_rl.evaluate_kinds.play_writing import Played, write_played
-from relic_rl.evaluation.play import Games, Policy, play_games
+from relic_rl.evaluation.play import Games, Policy, newest_frame, play_games
 from relic_rl.evaluation.report import ReportFolder
 from relic_rl.evaluation.style_shift import parse_styles
 from relic_rl.runtime.device import device_name, resolve_device, set_threads
@@ -57,31 +57,30 @@ def run(options: Options) -> int:
         styles = parse_styles(options.style, has_unseen=game.env in UNSEEN_STYLES)
         video = None if options.video is None else _free_file(Path(options.video))
         screen = TerminalScreen() if options.render else None
-    for note in (f"{agent.checkpoint}: {agent.steps:,} agent steps; {agent.rule}", *agent.notes):
-        print(note, flush=True)
     shown = styles[0] if styles else PLAIN
     dtype = torch.bfloat16 if options.precision == "bf16" else None
     with ReportFolder(options.out or _free_folder(agent.run), default="play") as folder:
+        for note in (f"{agent.checkpoint}: {agent.steps:,} agent steps; {agent.rule}", *agent.notes):
+            print(note, flush=True)
         games: dict[Style, Games] = {}
         for style in (PLAIN, *styles):
             with user_errors():
-                plain_env = _environment(game, style, min(options.episodes, MOST_ENVS), threads)
-            with watched(plain_env, game) as env, memory_errors("lower --episodes", RunFailed):
+                fresh = _environment(game, style, min(options.episodes, MOST_ENVS), threads)
+            with watched(fresh, game) as env, memory_errors("lower --episodes", RunFailed):
                 frame_skip = env.frame_skip
                 policy = agent.policy(env, Streams(game.seed).torch("evaluation", device), device, dtype)
                 if screen is not None and style == shown:
-                    policy = _on_screen(policy, screen)
+                    policy = _on_screen(policy, screen, env.stack)
                 record = style == PLAIN or (style == shown and video is not None)
                 told = _Told(str(style), options.episodes)
                 games[style] = play_games(env, policy, options.episodes, record=record, on_game=told)
             print(f"{style}: mean score {np.mean(games[style].returns):.4g}", flush=True)
-        if video is not None:
-            frames = games[shown].frames
-            assert frames is not None
-            write_video(video, frames, fps=VIDEO_FPS, scale=VIDEO_SCALE)
         played = Played(agent, game, games, frame_skip, name=options.name or agent.options.objective)
         path = write_played(folder, played, dataclasses.asdict(options) | {"seed": game.seed}, device_name(device))
         print(f"\n{(path / 'table.md').read_text(encoding='utf-8')}\nreport: {path}", flush=True)
+    frames = games[shown].frames
+    if video is not None and frames is not None:  # last: should it fail, the report is there
+        print(f"video: {write_video(video, frames, fps=VIDEO_FPS, scale=VIDEO_SCALE)}", flush=True)
     return 0
 
 
@@ -126,21 +125,25 @@ def _free_file(path: Path) -> Path:
     Raises:
         BadInput: it is there already, or its folder is not.
     """
-    if path.exists():
+    try:
+        taken, folder = path.exists(), path.parent.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise BadInput(f"--video {path}: {error.strerror}") from error
+    if taken:
         raise BadInput(f"--video {path} exists: choose another")
-    if not path.parent.is_dir():
+    if not folder:
         raise BadInput(f"--video {path}: there is no folder {path.parent}: make it first")
     return path
 
 
-def _on_screen(policy: Policy, screen: TerminalScreen) -> Policy:
+def _on_screen(policy: Policy, screen: TerminalScreen, stack: int) -> Policy:
     """The same policy; the first environment's first game is shown as it goes by."""
     over = False
 
     def act(step: EnvStep) -> NDArray[np.int64]:
         nonlocal over
         if not over:
-            screen.show(step.observation[0, -1], seconds=1 / VIDEO_FPS)
+            screen.show(newest_frame(step.observation[0], stack), seconds=1 / VIDEO_FPS)
             over = bool(step.terminated[0] or step.truncated[0])
         return policy(step)
 

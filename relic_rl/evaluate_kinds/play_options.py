@@ -21,8 +21,8 @@ class Options:
     style: tuple[str, ...] = option(
         (),
         "also play in these styles: brightness, contrast, gamma, inversion, noise, blur, translation, border, "
-        "scanlines "
-        "(NAME: severities 1 to 5; NAME:3: one of them), unseen (what relic/StyleShift-v0 keeps from training), or all",
+        "scanlines (NAME: severities 1 to 5; NAME:3: one of them), unseen (what relic/StyleShift-v0 keeps from "
+        "training), or all",
     )
     protocol: Literal["run", "v5", "noop"] = option("run", "Atari protocol; run: the one trained under")
     engine: Literal["run", "envpool", "ale"] = option("run", "Atari engine; run: the one trained on")
@@ -31,7 +31,8 @@ class Options:
     name: str | None = option(None, "the agent's name in tables, the same for all its seeds; default: its objective")
     seed: int | None = option(
         None,
-        "seed of games and actions; default: the run's, whose first games are then those of its result.json",
+        "seed of games and actions; default: the run's, whose first games are then those of its result.json if it was "
+        "evaluated in the same --precision on the same device",
         min=0,
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:INDEX")

@@ -18,7 +18,7 @@ from envs.scores import impossible_score, random_score
 from envs.screen_styles import SCREEN_STYLES, SEVERITIES
 from envs.style_shares import PLAIN, UNSEEN, Style
 from envs.toy import UNSEEN_STYLES
-from relic_rl.evaluation.play import Games, summarize
+from relic_rl.evaluation.play import Games, newest_frame, summarize
 from relic_rl.evaluation.play_report import play_metrics, score_table, style_table
 from relic_rl.evaluation.report import ReportFolder, write_report
 from relic_rl.evaluation.style_figures import draw_scores, draw_shares, draw_styles
@@ -169,4 +169,5 @@ def _figures(title: str, played: Played, shares: Mapping[Style, Share]) -> dict[
 
 def _first_screens(env_id: str) -> np.ndarray:
     """With which some games of a toy begin, uint8 [5, H, W]."""
-    return make_vector_env(env_id, len(SEVERITIES), seed=0).reset().observation[:, -1]
+    env = make_vector_env(env_id, len(SEVERITIES), seed=0)
+    return np.stack([newest_frame(observation, env.stack) for observation in env.reset().observation])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs.scores import game_key, human_normalized, impossible_score
 from envs.types import EnvStep, VectorEnv
@@ -19,7 +20,24 @@ class Games(NamedTuple):
 
     returns: list[float]  # raw scores
     lengths: list[int]  # agent steps
-    frames: np.ndarray | None  # uint8 [T, H, W]: the first game, the newest frame of each observation
+    frames: np.ndarray | None  # uint8 [T, H, W] or RGB [T, H, W, 3]: the first game, `newest_frame` of each observation
+
+
+def newest_frame(observation: NDArray[np.uint8], stack: int) -> NDArray[np.uint8]:
+    """The newest frame of an observation as a picture.
+
+    Args:
+        observation: uint8 [C, H, W], ``stack`` frames of C / ``stack`` channels each, oldest first.
+        stack: number of frames.
+
+    Returns:
+        uint8 [H, W], or [H, W, 3] where a frame has three channels or more: its first three, taken for RGB.
+    """
+    channels = len(observation) // stack
+    frame: NDArray[np.uint8] = observation[-1]
+    if channels >= 3:
+        frame = observation[-channels:][:3].transpose(1, 2, 0)
+    return frame.copy()
 
 
 def play_games(
@@ -56,11 +74,11 @@ def play_games(
     frames: list[np.ndarray] = []
     step = env.reset()
     if record:
-        frames.append(step.observation[0, -1].copy())
+        frames.append(newest_frame(step.observation[0], env.stack))
     while any(len(r) < s for r, s in zip(returns, share, strict=True)) and not should_stop():
         step = env.step(policy(step))
         if record and not returns[0] and len(frames) < max_recorded_steps:
-            frames.append(step.observation[0, -1].copy())
+            frames.append(newest_frame(step.observation[0], env.stack))
         for i in np.flatnonzero(step.terminated | step.truncated):
             if len(returns[i]) < share[i]:
                 returns[i].append(float(step.episode_return[i]))

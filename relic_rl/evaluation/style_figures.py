@@ -58,7 +58,7 @@ def draw_styles(rows: Mapping[str, NDArray[np.uint8]]) -> Figure:
     """Screens side by side, a row for each style.
 
     Args:
-        rows: by label uint8 [K, H, W], at least one screen in each row.
+        rows: by label uint8 [K, H, W], or RGB [K, H, W, 3], at least one screen in each row.
     """
     columns = max(len(screens) for screens in rows.values())
     figure = new_figure(1.3 * columns + 1.2, 1.35 * len(rows))

@@ -159,15 +159,18 @@ def styled_pictures(frame: NDArray[np.uint8], names: Sequence[str], seed: int = 
     """One frame in some interventions at every severity.
 
     Args:
-        frame: uint8 [H, W].
+        frame: uint8 [H, W], or RGB [H, W, 3].
         names: of `SCREEN_STYLES`.
         seed: of noise.
 
     Returns:
-        By name uint8 [5, H, W], from severity 1 to 5.
+        By name uint8 [5, H, W], or [5, H, W, 3], from severity 1 to 5.
     """
-    screen = frame[None, None]
-    return {
-        name: np.stack([SCREEN_STYLES[name](screen, s, np.random.default_rng(seed))[0, 0] for s in SEVERITIES])
-        for name in names
-    }
+    screen = np.moveaxis(np.atleast_3d(frame), -1, 0)[None]  # [1, C, H, W]
+
+    def picture(name: str, severity: int) -> NDArray[np.uint8]:
+        changed = SCREEN_STYLES[name](screen, severity, np.random.default_rng(seed))[0]
+        shown: NDArray[np.uint8] = changed.transpose(1, 2, 0).reshape(frame.shape)
+        return shown
+
+    return {name: np.stack([picture(name, severity) for severity in SEVERITIES]) for name in names}

@@ -1,4 +1,4 @@
-"""Grey screens shown in a terminal, two rows of pixels to a line of text."""
+"""Screens shown in a terminal, two rows of pixels to a line of text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TerminalScreen:
         """Show a frame.
 
         Args:
-            frame: uint8 [H, W].
+            frame: uint8 [H, W] grey, or [H, W, 3] RGB.
             seconds: to wait after it.
         """
         sys.stdout.write(("" if self._begun else _CLEAR) + _HOME + frame_as_text(frame))
@@ -39,12 +39,17 @@ class TerminalScreen:
 
 
 def frame_as_text(frame: NDArray[np.uint8]) -> str:
-    """A frame, uint8 [H, W], as lines of half blocks in 24-bit colours: W columns and H / 2 lines, rounded up."""
-    padded = np.pad(frame, ((0, len(frame) % 2), (0, 0)))
+    """A frame as lines of half blocks in 24-bit colours: W columns and H / 2 lines, rounded up.
+
+    Args:
+        frame: uint8 [H, W] grey, or [H, W, 3] RGB.
+    """
+    colours = np.broadcast_to(frame[..., None], (*frame.shape, 3)) if frame.ndim == 2 else frame
+    padded = np.pad(colours, ((0, len(colours) % 2), (0, 0), (0, 0)))
     lines = []
     for upper, lower in zip(padded[::2], padded[1::2], strict=True):
         cells = (
-            f"\x1b[38;2;{a};{a};{a}m\x1b[48;2;{b};{b};{b}m\N{UPPER HALF BLOCK}"
+            f"\x1b[38;2;{a[0]};{a[1]};{a[2]}m\x1b[48;2;{b[0]};{b[1]};{b[2]}m\N{UPPER HALF BLOCK}"
             for a, b in zip(upper, lower, strict=True)
         )
         lines.append("".join(cells) + _RESET)

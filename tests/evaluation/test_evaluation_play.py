@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from envs.types import EnvStep
-from relic_rl.evaluation.play import Games, play_games, summarize
+from relic_rl.evaluation.play import Games, newest_frame, play_games, summarize
 
 
 class Timed:
@@ -19,6 +19,7 @@ class Timed:
 
     num_actions = 2
     observation_shape = (2, 3, 3)
+    stack = 2
     frame_skip = 1
 
     def __init__(self, lengths):
@@ -117,6 +118,20 @@ def test_records_the_first_game_of_the_first_environment_from_first_to_last_fram
     assert games.frames[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
     short = play_games(Timed([[4], [9]]), idle, 2, record=True, max_recorded_steps=3)
     assert short.frames[:, 0, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("channels", "stack", "shown"),
+    [(4, 4, 3), (1, 1, 0), (4, 2, 3), (3, 1, [0, 1, 2]), (6, 2, [3, 4, 5]), (4, 1, [0, 1, 2])],
+)
+def test_the_newest_frame_is_grey_or_of_three_colours(channels, stack, shown):
+    observation = np.arange(channels * 6, dtype=np.uint8).reshape(channels, 2, 3)
+    frame = newest_frame(observation, stack)
+    assert frame.shape == ((2, 3) if isinstance(shown, int) else (2, 3, 3))
+    assert np.array_equal(
+        frame, observation[shown] if isinstance(shown, int) else observation[shown].transpose(1, 2, 0)
+    )
+    assert not np.shares_memory(frame, observation)
 
 
 @pytest.mark.parametrize(("after", "expected"), [(0, []), (3, [0]), (5, [0, 100, 1])])
