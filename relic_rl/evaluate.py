@@ -62,7 +62,10 @@ def _compare(kind: str | None, argv: list[str]) -> int:
     options = parse_config(CompareOptions, argv, kind="evaluate", prog="relic-rl evaluate")
     from relic_rl.evaluate_kinds.comparing import compare  # noqa: PLC0415 (late: matplotlib)
 
-    return compare(kind, options, figures_of=lambda found: getattr(_module(found), "compare_figures", None))
+    def part_of(found: str, name: str) -> Any:
+        return getattr(_module(found), name, None)
+
+    return compare(kind, options, part_of)
 
 
 def _help(kinds: list[str]) -> str:

@@ -9,7 +9,7 @@ import torch
 from image_files import write_photographs
 
 from relic_rl.evaluate import main
-from relic_rl.evaluate_kinds.invariance import _rows
+from relic_rl.evaluate_kinds.invariance import _rows, compare_remarks
 from relic_rl.evaluation.class_statistics import class_statistics
 from relic_rl.evaluation.variance_shares import variance_share
 from relic_rl.images.content_style import content_style_images
@@ -139,10 +139,23 @@ def test_joined_and_the_same_again(encoder, tmp_path, capsys):
     joined = ["--compare", str(tmp_path / "a"), "--out", str(tmp_path / "all")]
     assert main([*joined, "--compare", str(tmp_path / "a"), str(tmp_path / "c")]) == 0
     assert {"kl.png", "variance.png", "metrics.png"} <= {path.name for path in (tmp_path / "all").iterdir()}
+    told = "relic: no critic, temperature 0.2; untrained: no critic, temperature 0.1"
+    assert f"Not asked alike ({told})" in (tmp_path / "all" / "table.md").read_text()
     capsys.readouterr()
     assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "d"), "--out", str(tmp_path / "mixed")]) == 2
     assert "contrast_size" in capsys.readouterr().err
     assert not (tmp_path / "mixed").exists()
+
+
+def test_remarks_only_where_encoders_were_asked_in_different_ways():
+    def asked(name, critic, temperature):
+        return {"name": name, "details": {"critic": critic, "temperature": temperature}}
+
+    alike = [asked("a", "runs/a/critic.safetensors", 0.1), asked("b", "runs/b/critic.safetensors", 0.1)]
+    assert compare_remarks(alike) == ""
+    assert "a: its critic, temperature 0.1 and its critic, temperature 0.2; b" in compare_remarks(
+        [*alike, asked("a", "runs/c/critic.safetensors", 0.2)]
+    )
 
 
 def test_class_folders_through_an_agent_s_encoder(tmp_path):

@@ -14,17 +14,18 @@ from relic_rl.runtime.errors import BadInput, user_errors
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CompareFigures = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, "Figure"]]
-"""Draws results of one kind side by side: maps contents of result.json to figures by name."""
+Results = Sequence[Mapping[str, Any]]
+"""Contents of several result.json of one kind."""
 
 
-def compare(kind: str | None, options: CompareOptions, figures_of: Callable[[str], CompareFigures | None]) -> int:
+def compare(kind: str | None, options: CompareOptions, part_of: Callable[[str, str], Any]) -> int:
     """Write the joined report; the exit code.
 
     Args:
         kind: what the results must be of; None for whatever they are.
         options: those given.
-        figures_of: how a kind draws its results side by side, besides bars of the metrics; None if it does not.
+        part_of: gives what the module of a kind has under a name, None if nothing: ``compare_figures(results)`` draws
+            results side by side, figures by name, and ``compare_remarks(results)`` is text below the table.
 
     Raises:
         BadInput: a result is missing or cannot be joined with the others.
@@ -41,7 +42,8 @@ def compare(kind: str | None, options: CompareOptions, figures_of: Callable[[str
         for name, values in joined.items()
     }
     with ReportFolder(options.out, default=f"{found}-comparison") as folder:
-        draw = figures_of(found)
+        draw: Callable[[Results], Mapping[str, Figure]] | None = part_of(found, "compare_figures")
+        remark: Callable[[Results], str] | None = part_of(found, "compare_remarks")
         figures = {"metrics": metric_bars(bars)} | dict(draw(results) if draw else {})
         content = {
             "kind": f"{found} comparison",
@@ -53,7 +55,7 @@ def compare(kind: str | None, options: CompareOptions, figures_of: Callable[[str
                 for where, result in zip(options.compare, results, strict=True)
             ],
         }
-        table = joined_table(found, joined, seeds)
+        table = joined_table(found, joined, seeds) + (remark(results) if remark else "")
         path = write_report(folder, content, table=table, figures=figures)
     print(table, f"\nreport: {path}", sep="", flush=True)
     return 0

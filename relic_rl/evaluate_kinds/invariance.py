@@ -42,6 +42,7 @@ _MEANING = {
     _VARIANCE: "share of the label in the variance of features",
 }
 _CRITIC = "critic.safetensors"
+_NO_CRITIC = "none, cosine of the features themselves"
 PLAIN = "as they are"
 
 
@@ -114,6 +115,23 @@ def compare_figures(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     )
 
 
+def compare_remarks(results: Sequence[Mapping[str, Any]]) -> str:
+    """What encoders were asked with, where they were not asked alike: losses and KL depend on it."""
+    asked: dict[str, dict[str, None]] = {}
+    for result in results:
+        details = result.get("details")
+        about = details if isinstance(details, dict) else {}
+        critic = "no critic" if about.get("critic") == _NO_CRITIC else "its critic"
+        asked.setdefault(result["name"], {})[f"{critic}, temperature {about.get('temperature')}"] = None
+    if len({tuple(ways) for ways in asked.values()}) == 1 and all(len(ways) == 1 for ways in asked.values()):
+        return ""
+    told = "; ".join(f"{name}: {' and '.join(ways)}" for name, ways in asked.items())
+    return (
+        f"\nNot asked alike ({told}): contrastive loss, KL and accuracy depend on that, the other numbers do not. "
+        f"--critic {COSINE} and one --temperature ask all alike.\n"
+    )
+
+
 def _rows(count: int, most: int) -> NDArray[np.int64]:
     """The images that are compared, in a random order that is the same for every encoder: folders lie in classes."""
     return np.random.default_rng(0).permutation(count)[:most].astype(np.int64)
@@ -163,7 +181,7 @@ def _compared(evaluation: Evaluation, options: Options) -> Compared:
         beside = split_source(str(options.encoder))[0].with_name(_CRITIC)
         path = beside if beside.is_file() else None
     if path is None:
-        return Compared(lambda features: features, "none, cosine of the features themselves", temperature)
+        return Compared(lambda features: features, _NO_CRITIC, temperature)
     critic, report = read_critic(path)
     dim = evaluation.encoder.module.feature_dim
     in_dim = next(critic.parameters()).shape[1]

@@ -92,7 +92,7 @@ def _shown(value: Estimate) -> str:
     return show(value.mean, value.half_width)
 
 
-_JUDGED = ("encoder", "architecture", "critic", "name", "seed", "image_size", "data", "label")
+_JUDGED = ("encoder", "architecture", "critic", "name", "seed", "image_size", "data", "policies")
 _MACHINE = ("out", "device", "threads", "workers", "batch_size", "cache_features")
 _FREE = frozenset((*_JUDGED, *_MACHINE))
 """Options in which results of one table may differ: what is judged (images are told by their hash) and where."""

@@ -118,6 +118,7 @@ def test_what_cannot_stand_in_one_table():
         "different kinds": result("b", kind="ldr"),
         "different images": result("b", data={"fingerprint": "e"}),
         "different k": result("b", options={"seed": 1, "k": [5]}),
+        "different label": result("b", options={"seed": 1, "k": [20], "label": "colour"}),
         "same weights": result(),
     }
     for words, other in cases.items():
