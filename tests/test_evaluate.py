@@ -1,14 +1,12 @@
 """The door to evaluation: what every kind shares, on the cheapest of them."""
 
 import json
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from image_files import picture, write_photographs
-from PIL import Image
+from image_files import write_photographs
 
 from relic_rl.evaluate import available_kinds, main
 from relic_rl.evaluate_kinds.encoders import preparation
@@ -150,116 +148,6 @@ def test_how_encoders_see_images():
         preparation(3, 4, {})
     pixels = torch.randint(256, (2, 3, 36, 36), dtype=torch.uint8)
     assert ViewMaker((), (), grey=True, stack=4).plain(pixels, 36).shape == (2, 4, 36, 36)
-
-
-class Payload:
-    """Unpickling it makes a file."""
-
-    def __reduce__(self):
-        return (open, ("owned", "w"))
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("hostile")
-    write_encoder(home / "sound.safetensors")
-    write_encoder(home / "strange.safetensors", encoder="vit")
-    write_encoder(home / "wide.safetensors", in_channels=10**9)
-    write_encoder(home / "flat.safetensors", image_size=[36, 40])
-    write_encoder(home / "lying.safetensors", encoder="impala")
-    write_encoder(home / "colour.safetensors", 3)
-    (home / "garbage.safetensors").write_bytes(np.random.default_rng(0).bytes(5_000))
-    (home / "code.safetensors").write_bytes(pickle.dumps({"code": Payload()}))
-    torch.save({"code": torch.ones(2)}, home / "weights.pt")
-    torch.save({"conv1.weight": torch.ones(2), "code": Payload()}, home / "code.pth")
-    (home / "taken").mkdir()
-    (home / "taken" / "result.json").write_text("{}")
-    (home / "empty").mkdir()
-    for folder in ("only-train/train/a", "other-classes/train/a", "other-classes/val/b"):
-        (home / folder).mkdir(parents=True)
-        Image.fromarray(picture(0)).save(home / folder / "0.png")
-    for split in ("train", "val"):
-        (home / "only-class" / split / "a").mkdir(parents=True)
-        Image.fromarray(picture(0)).save(home / "only-class" / split / "a" / "0.png")
-    return home
-
-
-SOUND = ["--encoder", "sound.safetensors"]
-BAD = {
-    "nothing": ([], "say first"),
-    "unknown kind": (["kn"], "did you mean knn"),
-    "path as kind": (["../knn"], "no evaluation"),
-    "shared options as kind": (["shared"], "no evaluation"),
-    "no encoder": (["knn"], "--encoder is missing"),
-    "untrained what": (["knn", "--encoder", "untrained"], "--architecture"),
-    "unknown architecture": (["knn", "--encoder", "untrained", "--architecture", "vit"], "--architecture"),
-    "missing file": (["knn", "--encoder", "nowhere.safetensors"], "nowhere.safetensors"),
-    "a folder as file": (["knn", "--encoder", "empty"], "empty"),
-    "garbage": (["knn", "--encoder", "garbage.safetensors"], "not a sound safetensors file"),
-    "a pickle with code": (["knn", "--encoder", "code.safetensors"], "nothing of it was run"),
-    "code beside weights": (["knn", "--encoder", "code.pth"], "nothing of it was run"),
-    "weights of something else": (["knn", "--encoder", "weights.pt"], "no encoder that is known here"),
-    "no such prefix": (["knn", "--encoder", "sound.safetensors#target"], "target"),
-    "unknown encoder": (["knn", "--encoder", "strange.safetensors"], "strange.safetensors"),
-    "absurd channels": (["knn", "--encoder", "wide.safetensors"], "in_channels"),
-    "oblong images": (["knn", "--encoder", "flat.safetensors"], "square"),
-    "another architecture than it says": (["knn", "--encoder", "lying.safetensors"], "does not fit"),
-    "contradiction": (["knn", *SOUND, "--architecture", "impala"], "--architecture"),
-    "another image size": (["knn", *SOUND, "--image-size", "40"], "--image-size"),
-    "image too small": (
-        ["knn", "--encoder", "untrained", "--architecture", "nature", "--image-size", "20"],
-        "36x36",
-    ),
-    "frames for a colour encoder": (["knn", *SOUND, "--data", "atari", "--games", "pong"], "channels"),
-    "unknown game": (
-        ["knn", "--encoder", "untrained", "--architecture", "nature", "--data", "atari", "--games", "pngo"],
-        "pngo",
-    ),
-    "games of no atari": (["knn", *SOUND, "--games", "pong"], "--games"),
-    "missing data": (["knn", *SOUND, "--data", "nowhere"], "nowhere"),
-    "data without images": (["knn", *SOUND, "--data", "empty"], "no folder train"),
-    "data without val": (["knn", *SOUND, "--data", "only-train"], "no folder val"),
-    "other classes in val": (["knn", *SOUND, "--data", "other-classes"], "'b'"),
-    "one class only": (["knn", *SOUND, "--data", "only-class", "--k", "1"], "nothing to predict"),
-    "num-images of a folder": (["knn", *SOUND, "--data", "only-train", "--num-images", "9"], "--num-images"),
-    "unknown label": (["knn", *SOUND, "--num-images", "50", "--label", "memberr"], "member"),
-    "too many neighbours": (["knn", *SOUND, "--num-images", "50", "--num-test-images", "9"], "--k 200"),
-    "unknown ood": (["knn", *SOUND, "--ood", "ood-color"], "ood-colour"),
-    "ood of a folder": (["knn", *SOUND, "--data", "only-train", "--ood", "ood"], "--ood"),
-    "no k": (["knn", *SOUND, "--k"], "--k"),
-    "no neighbours": (["knn", *SOUND, "--k", "0"], "--k"),
-    "no temperature": (["knn", *SOUND, "--temperature", "0"], "--temperature"),
-    "nan": (["knn", *SOUND, "--temperature", "nan"], "--temperature"),
-    "unknown option": (["knn", *SOUND, "--learning-rate", "1"], "--learning-rate"),
-    "no such device": (["knn", *SOUND, "--device", "tpu"], "--device"),
-    "precision": (["knn", *SOUND, "--precision", "auto"], "--precision"),
-    "another result": (["knn", *SOUND, "--out", "taken"], "taken holds another result"),
-    "a file as out": (["knn", *SOUND, "--out", "sound.safetensors"], "is a file"),
-    "below a file": (["knn", *SOUND, "--out", "sound.safetensors/out"], "Not a directory"),
-    "a name too long": (["knn", *SOUND, "--out", "x" * 300], "too long"),
-    "compare nothing": (["--compare"], "--compare"),
-    "compare a folder of nothing": (["--compare", "empty"], "empty"),
-    "compare no result": (["knn", "--compare", "taken"], "no result"),
-    "compare twice": (["knn", "--compare", "taken", "taken"], "twice"),
-    "compare and measure": (["knn", "--compare", "taken", "--encoder", "sound.safetensors"], "--encoder"),
-}
-
-
-@pytest.mark.parametrize(("arguments", "word"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_one_line_and_leaves_nothing(
-    arguments: list[str], word: str, hostile: Path, capsys: pytest.CaptureFixture[str], monkeypatch
-) -> None:
-    monkeypatch.chdir(hostile)
-    before = sorted(str(path) for path in hostile.rglob("*"))
-    given = arguments if "--device" in arguments or len(arguments) < 3 else [*arguments, "--device", "cpu"]
-    given = arguments if "--compare" in arguments else given
-    out = [] if "--out" in arguments or len(arguments) == 0 else ["--out", "made/deep"]
-    assert main([*given, *out]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert len(error.encode()) < 400
-    assert word in error
-    assert sorted(str(path) for path in hostile.rglob("*")) == before
 
 
 def test_a_disk_without_room_fails_in_one_line(tmp_path, tmpfs, capsys):

@@ -100,27 +100,6 @@ def test_the_critic_beside_the_encoder_is_used_if_it_is_its_own(encoder, tmp_pat
     assert not (tmp_path / "no").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (["--interventions", "solarize"], "did you mean solarise"),
-        (["--interventions", "shift"], "no intervention 'shift' on images"),
-        (["--contrast-size", "80", "--max-images", "40"], "--contrast-size"),
-        (["--critic", "nowhere"], "nowhere"),
-        (["--critic", "encoder.safetensors"], "holds no critic"),
-        (["--temperature", "0"], "--temperature"),
-    ],
-)
-def test_bad_input_is_one_line_and_leaves_nothing(arguments, word, encoder, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["invariance", "--encoder", "encoder.safetensors", *SMALL, *arguments, "--out", "made/out"]) == 2
-    error = capsys.readouterr().err
-    assert word in error
-    assert error.count("\n") == 1
-    assert len(error.encode()) < 400
-    assert not (tmp_path / "made").exists()
-
-
 def test_images_are_drawn_from_all_over_the_split():
     rows = _rows(1000, 50)
     assert len(set(rows.tolist())) == 50

@@ -126,37 +126,6 @@ def test_finetune_leaves_the_encoder_as_it_was(tmp_path, monkeypatch):
     assert result(tmp_path / "a")["metrics"] == result(tmp_path / "b")["metrics"]
 
 
-BAD = {
-    "unknown augmentation": (["linear", "--augmentation", "jitter"], "crops"),
-    "no learning rate": (["linear", "--learning-rates", "0"], "--learning-rates"),
-    "negative decay": (["linear", "--weight-decay", "-1"], "--weight-decay"),
-    "all held out": (["linear", "--held-out", "0.9"], "--held-out"),
-    "nothing held out": (["finetune", "--held-out", "0"], "--held-out"),
-    "no epochs": (["linear", "--epochs", "0"], "--epochs"),
-    "no rates at all": (["linear", "--learning-rates"], "--learning-rates"),
-    "no shares": (["finetune", "--shares"], "--shares"),
-    "more than all labels": (["finetune", "--shares", "2"], "--shares"),
-    "no labels": (["finetune", "--shares", "0"], "--shares"),
-    "batch of one": (["finetune", "--train-batch-size", "1"], "--train-batch-size"),
-    "unknown optimiser": (["finetune", "--optimiser", "lars"], "--optimiser"),
-    "neighbours": (["linear", "--k", "3"], "--k"),
-    "unknown label": (["finetune", *SMALL[:-4], "--label", "colors"], "colour"),
-}
-
-
-@pytest.mark.parametrize(("arguments", "word"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_one_line_and_leaves_nothing(
-    arguments: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main([*arguments, *UNTRAINED, "--image-size", "36", "--out", "made"]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert len(error.encode()) < 400
-    assert word in error
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_rate_that_diverges_is_told(tmp_path, capsys):
     arguments = [*UNTRAINED, *SMALL, "--learning-rates", "1e25", "--out", str(tmp_path / "out")]
     assert main(["finetune", *arguments, "--shares", "1", "--optimiser", "sgd"]) == 1

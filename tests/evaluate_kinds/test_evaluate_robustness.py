@@ -146,32 +146,3 @@ def test_a_data_set_s_own_rule_makes_its_metric():
         assert _variant_metrics("x", variant, hits) == {"x/top1": expected[0], "x/top5": expected[1]}
     few = Variant(None, np.eye(3, 9, dtype=bool), np.zeros(10, dtype=np.int64), True, 3, 0)
     assert _variant_metrics("x", few, hits) == {"x/top1": 0.3}  # of three classes all are among the best five
-
-
-REFUSED = {
-    "all labels": (["--label", "all"], "--label all"),
-    "generated images": (["--imagenet-r", "x"], "--imagenet-r needs a classifier of ImageNet's classes"),
-    "no folder": (["--data", "imagenet", "--imagenet-r", "nowhere"], "no folder nowhere"),
-    "no ImageNet-C": (["--data", "imagenet", "--imagenet-c", "imagenet"], "nothing of ImageNet-C"),
-    "no ObjectNet": (["--data", "imagenet", "--objectnet", "imagenet"], "mappings"),
-    "no ImageNetV2": (["--data", "imagenet", "--imagenet-v2", "imagenet/val"], "class indices from 0 to 999"),
-    "an option without effect": (
-        ["--data", "imagenet", "--imagenet-c", "imagenet", "--num-corrupted", "3"],
-        "--num-corrupted has no effect",
-    ),
-    "no corruptions to count": (["--own-corruptions", "no", "--num-corrupted", "3"], "--num-corrupted"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_refused(tmp_path, monkeypatch, capsys, case):
-    write_imagenet(tmp_path / "imagenet", train=2, val=1)
-    monkeypatch.chdir(tmp_path)
-    before = sorted(path.name for path in tmp_path.iterdir())
-    arguments, says = REFUSED[case]
-    assert main(["robustness", *UNTRAINED, *MACHINE, *arguments, "--out", "made"]) == 2
-    err = capsys.readouterr().err
-    assert says in err
-    assert err.count("\n") == 1
-    assert len(err) < 400
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == before

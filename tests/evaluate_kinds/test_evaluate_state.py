@@ -110,27 +110,6 @@ def test_test_frames_that_training_saw_are_left_out():
     assert _fresh(split([3, 0, 1]), split([1, 2, 4])).tolist() == [True, True, False]
 
 
-REFUSED = {
-    "another engine": (["--engine", "ale"], "does not show the games' memory"),
-    "other images": (["--data", "content-style", "--num-images", "50"], "states are those of Atari games"),
-    "no such game": (["--games", "pongg"], "unknown Atari game"),
-    "nobody annotated it": (["--games", "amidar"], "nobody has annotated their memory"),
-    "no penalty": (["--penalties", "0"], "--penalties"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_refused(tmp_path, monkeypatch, capsys, case):
-    monkeypatch.chdir(tmp_path)
-    arguments, says = REFUSED[case]
-    assert main(["state", *UNTRAINED, *MACHINE, *arguments, "--out", "made"]) == 2
-    err = capsys.readouterr().err
-    assert says in err
-    assert err.count("\n") == 1
-    assert len(err) < 400
-    assert not (tmp_path / "made").exists()
-
-
 def test_means_over_games():
     found = {
         "pong": summarize_variables({"ball_x": 0.4, "player_y": 0.8}),
