@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from relic_rl.data_options import ATARI, GENERATED
 from relic_rl.evaluation.online_probe import OnlineProbe
 from relic_rl.images.batches import BatchPlan, ImageSource
 from relic_rl.images.content_style import content_style_images
@@ -17,7 +18,7 @@ from relic_rl.images.folder import FolderSource
 from relic_rl.images.memory import MemorySource
 from relic_rl.objective_options import objective_from_options, used_options
 from relic_rl.pretrain_learner import PretrainLearner
-from relic_rl.pretrain_options import ATARI, GENERATED, PretrainConfig
+from relic_rl.pretrain_options import PretrainConfig
 from relic_rl.representation.batch_norm import synchronise_batch_norm
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder, ResNetEncoder, build_encoder
