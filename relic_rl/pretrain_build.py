@@ -32,7 +32,7 @@ from relic_rl.representation.view_recipes import (
 )
 from relic_rl.representation.views import ViewMaker
 from relic_rl.representation.weights import load_encoder_weights
-from relic_rl.runtime.distributed import Processes, differ_across_processes, from_writer
+from relic_rl.runtime.distributed import Processes, from_writer, odd_ranks
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.optimisers import build_optimiser
 from relic_rl.runtime.schedules import scaled_learning_rate
@@ -221,7 +221,7 @@ def build_learner(
         device=device,
         dtype=dtype,
     )
-    if differ_across_processes([networks.encoder, networks.objective]):
+    if odd_ranks([networks.encoder, networks.objective]):
         raise RunFailed("the processes start from different weights: do all run the same version?")
     return learner
 
