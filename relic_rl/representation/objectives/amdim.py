@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from relic_rl.losses import amdim_nce_loss
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder
-from relic_rl.representation.gather import world_size
+from relic_rl.representation.gather import row_offset, world_size
 from relic_rl.representation.objectives.base import (
     Objective,
     ObjectiveOutput,
