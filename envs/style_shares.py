@@ -51,11 +51,12 @@ def mean_shares(shares: Mapping[Style, float | None]) -> dict[str, float | None]
     nothing else is there. None where a share is.
     """
     names = list(dict.fromkeys(style.name for style in shares))
-    means = {name: _mean([share for style, share in shares.items() if style.name == name]) for name in names}
+    means = {name: complete_mean([share for style, share in shares.items() if style.name == name]) for name in names}
     interventions = [means[name] for name in names if name != UNSEEN]
-    return means | ({"all": _mean(interventions)} if interventions else {})
+    return means | ({"all": complete_mean(interventions)} if interventions else {})
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def complete_mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None where a value is, or where there are none."""
     known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if len(known) == len(values) else None
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None

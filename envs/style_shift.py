@@ -217,7 +217,7 @@ def _ring(size: int) -> NDArray[np.bool_]:
 
 
 def _cross(size: int) -> NDArray[np.bool_]:
-    """bool [size, size]: an X of nearly as many pixels as the ring."""
+    """bool [size, size]: an X, of 1.4 times as many pixels as the ring."""
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     mask: NDArray[np.bool_] = np.minimum(abs(axis[:, None] - axis), abs(axis[:, None] + axis)) <= 0.5
     return mask

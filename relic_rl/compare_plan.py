@@ -206,14 +206,14 @@ def earlier_decisions(out: Path) -> Decisions | None:
     return None
 
 
-def decide(options: TrainConfig, threads: int) -> tuple[Decisions, str, int]:
+def decide(options: TrainConfig, threads: int) -> tuple[Decisions, str]:
     """Decide on this machine what ``auto`` comes to.
 
     Returns:
-        The decisions, the reason for the precision, and the bytes that the replay of a run takes once it is full.
+        The decisions, and the reason for the precision.
 
     Raises:
-        BadInput: the environment, the device or the replay cannot be had.
+        BadInput: the environment or the device cannot be had.
     """
     streams = Streams(options.seed)
     with user_errors():
@@ -226,15 +226,28 @@ def decide(options: TrainConfig, threads: int) -> tuple[Decisions, str, int]:
             step = encoder_step(encoder, env.observation_shape, device)
             decision = decide_precision(options.precision, step, min(options.frames_per_update, 512), device)
             decided = train_build.decided(options, decision.precision, device)
-            memory = 0
-            if options.agent == "r2d2" and not options.replay_on_disk:
-                memory = train_build.replay_geometry(options, env).memory(None).total
+        finally:
+            env.close()
+    overlap = decided.overlap if options.agent == "r2d2" else None
+    return Decisions(decision.precision, overlap, threads), decision.reason
+
+
+def replay_bytes(options: TrainConfig, threads: int) -> int:
+    """The memory that the replay of a run takes once it is full; 0 where there is none in memory.
+
+    Raises:
+        BadInput: the environment or the replay cannot be had.
+    """
+    if options.agent != "r2d2" or options.replay_on_disk:
+        return 0
+    with user_errors():
+        env = train_build.build_env(options, "train_env", options.num_envs, Streams(options.seed), threads)
+        try:
+            return train_build.replay_geometry(options, env).memory(None).total
         except ReplayError as error:
             raise BadInput(str(error)) from error
         finally:
             env.close()
-    overlap = decided.overlap if options.agent == "r2d2" else None
-    return Decisions(decision.precision, overlap, threads), decision.reason, memory
 
 
 def with_decisions(plan: Plan, decisions: Decisions) -> Plan:

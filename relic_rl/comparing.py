@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from agents.replay.memory import available_memory
-from relic_rl import compare_plan
+from relic_rl import compare_plan, compare_styles
 from relic_rl.compare_measure import finished_costs, measure_costs
 from relic_rl.compare_options import CompareConfig
 from relic_rl.compare_plan import ARM_OPTIONS, Decisions, Plan
@@ -25,7 +25,7 @@ from relic_rl.comparison.runs import Run, find_runs, label_arms, read_run
 from relic_rl.runtime.config import applied_options, dump_config
 from relic_rl.runtime.config_file import read_yaml
 from relic_rl.runtime.device import resolve_device
-from relic_rl.runtime.errors import BadInput, RunFailed, join_problems
+from relic_rl.runtime.errors import BadInput, RunFailed, describe_failure, join_problems
 from relic_rl.runtime.files import write_text
 from relic_rl.runtime.interrupts import Interrupts
 from relic_rl.runtime.metrics import read_progress
@@ -33,7 +33,6 @@ from relic_rl.runtime.progress import Progress
 from relic_rl.runtime.rundir import RunDir
 from relic_rl.train_options import CONTRASTIVE
 
-STYLES = "style-shift"  # folder of a run directory
 _LOOK_SECONDS = 2.0  # between two looks at what runs have written
 
 
@@ -55,8 +54,7 @@ def compare(config: CompareConfig) -> int:
     if config.from_runs:
         return _report_existing(config)
     plan = compare_plan.make_plan(config)
-    if config.styles and not importlib.util.find_spec("relic_rl.evaluate_kinds.play"):
-        raise BadInput("--styles: this installation has no `evaluate play`")
+    compare_styles.check_styles(config.styles, [run.env for run in plan.runs])
     if config.run_dir is not None:
         compare_plan.check_existing(plan, Path(config.run_dir))
     if config.launcher == "ray":
@@ -68,7 +66,8 @@ def compare(config: CompareConfig) -> int:
         out = directory.path
         pending = [run for run in plan.runs if not (out / run.folder / "result.json").is_file()]
         slots, threads = _slots(config, plan, len(pending))
-        decisions, notes, replay_bytes = _decide(config, plan, out, threads)
+        decisions, notes = _decide(config, plan, out, threads)
+        replay_bytes = compare_plan.replay_bytes(plan.one, threads)
         plan = compare_plan.with_decisions(plan, decisions)
         compare_plan.check_existing(plan, out)
         directory.write_config(dump_config(config, f"python -m relic_rl.compare --config {out / 'config.yaml'}"))
@@ -78,16 +77,16 @@ def compare(config: CompareConfig) -> int:
             _print_jobs(jobs, plan, out)
             return 0
         _say(f"comparison directory: {out}; {len(pending)} of {len(plan.runs)} runs are to be made", *notes)
+        _say(_seeds_of_every_arm(config))
         _say(*describe_setting(_planned_fairness(plan)))
         costs = CostFile(out / "costs.csv")
         if pending and config.launcher == "local":
             _say(_estimate(config, plan, pending, jobs, slots, out, costs, replay_bytes, interrupts))
         launcher = _launcher(config, plan, slots, interrupts)
         if not interrupts.requested:
-            failed = _run(launcher, jobs, plan, out, costs, config.log_every)
+            failed = _run(launcher, jobs, plan, out, costs, config.log_every, interrupts)
         if config.styles and not interrupts.requested:
-            styled = [_style_job(run, config, plan, out) for run in plan.runs if _wants_styles(out / run.folder)]
-            failed += _run_styles(launcher, styled)
+            failed += _run_styles(launcher, compare_styles.style_jobs(config, plan, out), interrupts)
         if interrupts.requested:
             _say(f"stopped; {directory.kept()}")
             return interrupts.exit_code
@@ -141,15 +140,15 @@ def _slots(config: CompareConfig, plan: Plan, pending: int) -> tuple[list[Mappin
     return slots, config.threads or max(1, cores // len(slots))
 
 
-def _decide(config: CompareConfig, plan: Plan, out: Path, threads: int) -> tuple[Decisions, list[str], int]:
+def _decide(config: CompareConfig, plan: Plan, out: Path, threads: int) -> tuple[Decisions, list[str]]:
     """What holds for all runs; an earlier start's decisions stay."""
     earlier = compare_plan.earlier_decisions(out)
     if earlier is not None:
         threads = config.threads or earlier.threads
         note = f"as in the first start: precision {earlier.precision}, {threads} threads a run"
-        return earlier._replace(threads=threads), [note], 0
-    decisions, reason, replay_bytes = compare_plan.decide(plan.one, threads)
-    return decisions, [f"precision of every run: {reason}; {threads} threads a run"], replay_bytes
+        return earlier._replace(threads=threads), [note]
+    decisions, reason = compare_plan.decide(plan.one, threads)
+    return decisions, [f"precision of every run: {reason}; {threads} threads a run"]
 
 
 def _write_arms(plan: Plan, out: Path, notes: Sequence[str]) -> None:
@@ -175,6 +174,11 @@ def _job(run: PlannedRun, plan: Plan, out: Path) -> Job:
     arguments += ("--run-dir", str(place), "--resume", "auto")
     log = place.with_name(f"{place.name}.log")
     return Job(run.name, "relic_rl.train", arguments, log, plan.options[run.arm.label].threads)
+
+
+def _seeds_of_every_arm(config: CompareConfig) -> str:
+    first, last = config.first_seed, config.first_seed + config.seeds - 1
+    return f"In every arm on every game: seed{f's {first} to {last}' if last > first else f' {first}'}."
 
 
 def _planned_fairness(plan: Plan) -> Fairness:
@@ -251,7 +255,13 @@ def _launcher(
 
 
 def _run(
-    launcher: Launcher, jobs: Sequence[Job], plan: Plan, out: Path, costs: CostFile, log_every: float
+    launcher: Launcher,
+    jobs: Sequence[Job],
+    plan: Plan,
+    out: Path,
+    costs: CostFile,
+    log_every: float,
+    interrupts: Interrupts,
 ) -> list[Outcome]:
     """Run the jobs, showing how far all runs are together; those that failed."""
     failed = []
@@ -262,10 +272,13 @@ def _run(
     with Progress(total, every=log_every) as progress:
         for outcome in launcher.run(jobs):
             if outcome is not None:
-                costs.add(outcome)
+                try:
+                    costs.add(outcome)
+                except OSError as error:  # a full disk, a deleted folder: the other runs go on
+                    progress.note(f"what {outcome.job.name} took is not recorded: {describe_failure(error)}")
                 if outcome.exit_code == 0:
                     done += 1
-                elif outcome.exit_code not in (130, 143):
+                elif _failed(outcome, interrupts):
                     failed.append(outcome)
                     progress.note(f"{outcome.job.name} failed: {outcome.message}; see {outcome.job.log}")
             elif time.monotonic() - looked < _LOOK_SECONDS:
@@ -289,28 +302,19 @@ def _steps(place: Path, total: int) -> int:
     return min(total, int(rows[-1]["step"])) if rows else 0
 
 
-def _wants_styles(place: Path) -> bool:
-    return (place / "result.json").is_file() and not (place / STYLES / "scores.csv").is_file()
-
-
-def _style_job(run: PlannedRun, config: CompareConfig, plan: Plan, out: Path) -> Job:
-    """Whole games of a finished run under interventions that it never trained on."""
-    place = out / run.folder
-    arguments: tuple[str, ...] = ("play", "--run", str(place), "--style", *config.styles)
-    arguments += ("--episodes", str(config.style_episodes), "--out", str(place / STYLES))
-    arguments += ("--threads", str(plan.one.threads))
-    log = place.with_name(f"{place.name}-styles.log")
-    return Job(f"{run.name} {STYLES}", "relic_rl.evaluate", arguments, log, plan.one.threads)
-
-
-def _run_styles(launcher: Launcher, jobs: Sequence[Job]) -> list[Outcome]:
+def _run_styles(launcher: Launcher, jobs: Sequence[Job], interrupts: Interrupts) -> list[Outcome]:
     """Judge finished runs; those evaluations that failed."""
     failed = []
     for done, outcome in enumerate((o for o in launcher.run(jobs) if o is not None), start=1):
         _say(f"style shift of {done} of {len(jobs)} runs{': ' + outcome.message if outcome.message else ''}")
-        if outcome.exit_code not in (0, 130, 143):
+        if _failed(outcome, interrupts):
             failed.append(outcome)
     return failed
+
+
+def _failed(outcome: Outcome, interrupts: Interrupts) -> bool:
+    """Whether a run ended badly; one that was asked to stop did not."""
+    return outcome.exit_code != 0 and not (interrupts.requested and outcome.exit_code in (130, 143))
 
 
 def _report(plan: Plan, out: Path, failed: Sequence[Outcome]) -> None:

@@ -17,8 +17,9 @@ import yaml
 from relic_rl import comparing
 from relic_rl.compare import main
 from relic_rl.compare_options import CompareConfig
-from relic_rl.compare_plan import ARM_OPTIONS, make_plan
-from relic_rl.comparison.launch import LocalLauncher
+from relic_rl.compare_plan import ARM_OPTIONS, make_plan, replay_bytes
+from relic_rl.comparison.costs import CostFile
+from relic_rl.comparison.launch import LocalLauncher, Outcome
 from relic_rl.runtime.config import parse_config
 from relic_rl.runtime.interrupts import Interrupts
 
@@ -285,6 +286,49 @@ def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shares(100, "--jobs", "2") == (2, 4)
     assert shares(100, "--threads", "4") == (2, 4)
     assert shares(0) == (1, 8)
+
+
+class Ended:
+    """A launcher whose jobs have all ended with one exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+    def run(self, jobs):
+        yield from (Outcome(job, self.exit_code, 1.0, None, "terminated") for job in jobs)
+
+
+def ended(exit_code: int, costs, tmp_path: Path) -> list[Outcome]:
+    plan = plan_of("--seeds", "1")
+    jobs = [comparing._job(run, plan, tmp_path) for run in plan.runs]
+    with Interrupts() as interrupts:
+        return comparing._run(Ended(exit_code), jobs, plan, tmp_path, costs, 30.0, interrupts)
+
+
+def test_a_run_that_somebody_else_stopped_has_failed(tmp_path: Path) -> None:
+    costs = CostFile(tmp_path / "costs.csv")
+    assert len(ended(143, costs, tmp_path)) == 2
+    assert len(ended(1, costs, tmp_path)) == 2
+    assert ended(0, costs, tmp_path) == []
+    with Interrupts() as interrupts:
+        interrupts.exit_code = 143
+        run = Outcome(None, 143, 1.0, None, "terminated")  # type: ignore[arg-type]
+        assert not comparing._failed(run, interrupts)
+        assert comparing._failed(run._replace(exit_code=137), interrupts)
+
+
+def test_what_cannot_be_written_down_stops_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(0, CostFile(tmp_path / "gone" / "costs.csv"), tmp_path) == []
+    assert capsys.readouterr().out.count("is not recorded") == 2
+
+
+def test_the_memory_of_a_replay_is_counted_at_every_start() -> None:
+    assert replay_bytes(plan_of().one, 1) == 0
+    options = ["--agent", "r2d2", "--train-options", "device=cpu", "precision=fp32", "num_envs=4"]
+    small, large = (replay_bytes(plan_of(*options, f"replay_capacity={size}").one, 1) for size in (10_000, 20_000))
+    assert 1.5 < large / small < 2.5
+    assert small > 10_000 * 40 * 40
+    assert replay_bytes(plan_of(*options, "replay_capacity=10000", "replay_on_disk=true").one, 1) == 0
 
 
 def test_interrupts_are_a_stop_sign() -> None:

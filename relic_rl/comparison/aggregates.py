@@ -33,6 +33,9 @@ def blocks(runs: Sequence[Run]) -> list[Block]:
     sections: list[Block] = []
     if human is not None:
         sections += [*_aggregates(runs, human), *_paper(runs, human)]
+    else:
+        text = "There are no human-normalised aggregates: no game has a human's score and a finished run of every arm."
+        sections += [Heading("Aggregate scores"), Paragraph(text)]
     return [*sections, *_improvement(runs)]
 
 

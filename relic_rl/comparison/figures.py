@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +11,6 @@ from matplotlib.figure import Figure
 from relic_rl.comparison.curves import Curve
 from relic_rl.comparison.scores import Matrix
 from relic_rl.comparison.statistics import Array, Interval, bootstrap_band, performance_profile
-from relic_rl.comparison.style_shift import Kept, names_of_styles
 from relic_rl.comparison.suites import game_label
 
 _COLUMNS = 4
@@ -37,25 +35,32 @@ def draw_curves(curves: Sequence[Curve], lines: Mapping[str, Mapping[str, float]
         low, high = np.inf, -np.inf
         for curve in (c for c in curves if c.env == env):
             color = f"C{arms.index(curve.arm)}"
-            panel.plot(curve.steps, [v.value for v in curve.values], color=color, linewidth=2, label=curve.arm)
+            marker = "o" if len(curve.steps) == 1 else None  # of one point there is no line to see
+            means = [v.value for v in curve.values]
+            panel.plot(curve.steps, means, marker=marker, color=color, linewidth=2, label=curve.arm)
             if curve.seeds > 1:
                 for run in curve.runs:
-                    panel.plot(curve.steps, run, color=color, linewidth=0.5, alpha=0.4)
-                ends = ([getattr(v, end) for v in curve.values] for end in ("low", "high"))
-                panel.fill_between(curve.steps, *ends, color=color, alpha=0.12, linewidth=0)
+                    panel.plot(curve.steps, run, marker=marker and ".", color=color, linewidth=0.5, alpha=0.4)
+                band = ([getattr(v, end) for v in curve.values] for end in ("low", "high"))
+                panel.fill_between(curve.steps, *band, color=color, alpha=0.12, linewidth=0)
             drawn = curve.runs[np.isfinite(curve.runs)]
             low, high = min(low, drawn.min()), max(high, drawn.max())
+        # Of a few seeds intervals are so wide that they would flatten the curves: what they exceed is cut off.
+        room = 0.35 * (high - low) or 1.0
+        ends = [low - room, high + room]
         for label, height in lines.get(env, {}).items():
             if not low - (high - low) <= height <= high + (high - low):
                 continue  # so far off that it would flatten the curves
             panel.axhline(height, color="0.4", linestyle=":" if label == "random" else "--", linewidth=1, label=label)
+            ends = [min(ends[0], height - 0.05 * room), max(ends[1], height + 0.05 * room)]
+        panel.set_ylim(*ends)
         panel.set_title(game_label(env), fontsize="medium")
         panel.grid(alpha=0.3)
         panel.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
         panel.set_xlabel("agent steps")
         panel.set_ylabel("mean return")
     panels[0].legend(fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def draw_profile(matrix: Matrix) -> bytes:
@@ -78,7 +83,7 @@ def draw_profile(matrix: Matrix) -> bytes:
     panel.set_ylim(-0.02, 1.02)
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def draw_intervals(metrics: Mapping[str, Mapping[str, Interval]]) -> bytes:
@@ -100,32 +105,11 @@ def draw_intervals(metrics: Mapping[str, Mapping[str, Interval]]) -> bytes:
         panel.set_yticks(range(len(arms)), list(arms))
         panel.grid(alpha=0.3, axis="x")
     panels[0].invert_yaxis()
-    return _png(figure)
+    return png(figure)
 
 
-def draw_kept(kept: Sequence[Kept]) -> bytes:
-    """Share of the plain score kept under each intervention, mean over games, a bar for each arm."""
-    arms = list(dict.fromkeys(row.arm for row in kept))
-    styles = names_of_styles(kept)
-    figure = Figure(figsize=(max(6.0, 0.35 * len(styles) * len(arms) + 1.5), 4), layout="constrained")
-    panel = figure.subplots()
-    width = 0.8 / len(arms)
-    for number, arm in enumerate(arms):
-        heights = []
-        for style in styles:
-            shares = [r.share.value for r in kept if (r.arm, r.style) == (arm, style) and not math.isnan(r.share.value)]
-            heights.append(float(np.mean(shares)) if shares else 0.0)
-        places = np.arange(len(styles)) + (number - (len(arms) - 1) / 2) * width
-        panel.bar(places, heights, width, label=arm, color=f"C{number}")
-    panel.axhline(1.0, color="0.4", linestyle="--", linewidth=1)
-    panel.axhline(0.0, color="0.4", linewidth=1)
-    panel.set_xticks(range(len(styles)), styles, rotation=60, ha="right")
-    panel.set_ylabel("share of the plain score kept")
-    figure.legend(loc="outside upper center", ncols=min(4, len(arms)), fontsize="small")
-    return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure's bytes, the same for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from relic_rl.runtime.errors import PREFIX
+from relic_rl.runtime.errors import PREFIX, describe_failure
 
 POLL_SECONDS = 0.2
 
@@ -101,8 +101,12 @@ class LocalLauncher:
         try:
             while running or (waiting and not self._interrupts.requested):
                 while waiting and free and not self._interrupts.requested:
-                    slot = free.pop()
-                    running.append(_Running(waiting.pop(), slot))
+                    slot, job = free.pop(), waiting.pop()
+                    try:
+                        running.append(_Running(job, slot))
+                    except OSError as error:  # its log cannot be written, no process can be had
+                        free.append(slot)
+                        yield Outcome(job, 1, 0.0, None, describe_failure(error))
                 if self._interrupts.requested and not told:
                     told = True
                     for each in running:

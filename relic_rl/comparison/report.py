@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from envs.scores import reference_scores
+from envs.scores import random_score, reference_scores
 from relic_rl.comparison import aggregates, figures, seeds, style_report
 from relic_rl.comparison.curves import Curve, learning_curve
 from relic_rl.comparison.document import (
@@ -137,9 +137,8 @@ def _games(runs: Sequence[Run]) -> list[Block]:
             plain = scores_of(runs, "none", env, normalize=True)
             if len(plain) and not _clears_random(mean_interval(plain)):
                 unclear.append(game_label(env))
-            cells += [number(reference.random), number(reference.human)]
-        else:
-            cells += ["", ""]
+        random = random_score(env)
+        cells += ["" if random is None else number(random), number(reference.human) if reference else ""]
         rows.append([game_label(env), *cells])
     columns = ["game", "arm", "seeds", "score", "score_low", "score_high"]
     columns += ["human_normalised", "human_normalised_low", "human_normalised_high"]
@@ -176,11 +175,10 @@ def _curves(runs: Sequence[Run]) -> list[Block]:
                 curves.append(curve)
     if not curves:
         return []
-    lines = {
-        env: {"human": reference_scores()[rom].human, "random": reference_scores()[rom].random}
-        for env in names_of_envs(runs)
-        if (rom := normalizer(env))
-    }
+    lines: dict[str, dict[str, float]] = {}
+    for env in names_of_envs(runs):
+        random, human = random_score(env), reference_scores().get(normalizer(env) or "")
+        lines[env] = ({"human": human.human} if human else {}) | ({} if random is None else {"random": random})
     data = [
         [game_label(c.env), c.arm, int(step), *value, c.seeds]
         for c in curves
@@ -188,7 +186,10 @@ def _curves(runs: Sequence[Run]) -> list[Block]:
     ]
     header = ["game", "arm", "step", "mean_return", "low", "high", "seeds"]
     ends = [[game_label(c.env), c.arm, f"{int(c.steps[-1]):,}", interval(c.values[-1]), str(c.seeds)] for c in curves]
-    caption = "Mean return of recent training games; bands: 95 % intervals of the mean over seeds (Student's t)."
+    caption = (
+        "Mean return of recent training games; bands: 95 % intervals of the mean over seeds (Student's t), which may "
+        "run out of the picture."
+    )
     return [
         Heading("Learning curves"),
         Picture("curves", caption, figures.draw_curves(curves, lines)),

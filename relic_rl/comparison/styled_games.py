@@ -32,7 +32,7 @@ def styled_scores(run: Run) -> dict[Style, StyledScores]:
         BadInput: a file lacks the columns, or is damaged.
     """
     found: dict[Style, StyledScores] = {}
-    for path in sorted(run.path.glob(f"*/{SCORES}")):
+    for path in sorted(run.path.glob(f"[!.]*/{SCORES}")):  # a hidden folder is of a report that was never finished
         games = _games(path, run)
         plain = games.pop(PLAIN, None)
         for style, scores in games.items():

@@ -51,6 +51,14 @@ def test_a_failure_stops_no_other(jobs) -> None:
     assert 5 * 2**20 < (ended["good"].peak_bytes or 0) < 2**30
 
 
+def test_a_job_that_cannot_be_started_stops_no_other(jobs, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    unfit = jobs("unfit", "")._replace(log=tmp_path / "file" / "log")
+    ended = outcomes(LocalLauncher([{}], Sign()), unfit, jobs("good", "print('here')"))
+    assert (ended["unfit"].exit_code, ended["good"].exit_code) == (1, 0)
+    assert "Not a directory" in ended["unfit"].message or "File exists" in ended["unfit"].message
+
+
 def test_as_many_at_a_time_as_there_are_slots(jobs, tmp_path: Path) -> None:
     code = (
         "import os, pathlib, time; here = pathlib.Path('{0}'); mine = here / str(os.getpid()); mine.touch();"

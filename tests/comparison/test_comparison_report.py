@@ -20,7 +20,7 @@ from relic_rl.comparison.runs import find_runs
 from relic_rl.comparison.scores import complete_matrix
 from relic_rl.comparison.seeds import statement
 from relic_rl.comparison.statistics import Interval
-from relic_rl.comparison.style_shift import shares_kept
+from relic_rl.comparison.style_shift import shares_kept, styled_returns
 from relic_rl.comparison.styled_games import styled_scores
 from relic_rl.comparison.suites import ATARI_26, SUITES, atari_id
 from relic_rl.runtime.errors import BadInput
@@ -149,7 +149,42 @@ def test_random_play_of_a_toy_is_what_it_is_to_evaluate_play(tmp_path: Path) -> 
     make_styles(run, {("none", 0): [0.2], ("blur", 1): [-0.3]})
     kept = {row.style: row.share.value for row in shares_kept(find_runs([tmp_path]))}
     assert kept["blur:1"] == pytest.approx(0.5)  # random play scores -0.8
-    assert "(shifted - random) / (plain - random)" in report(tmp_path).read_text()
+    text = report(tmp_path).read_text()
+    assert "(shifted - random) / (plain - random)" in text
+    assert "no human-normalised aggregates" in text
+    assert "| 0.2 [n/a] | -0.8 |" in text  # random play's score beside the arm's
+
+
+def test_shares_over_several_games(tmp_path: Path) -> None:
+    """Over games first, then over the seeds that have a share on all of them."""
+    scores = {PONG: [(9.3, -5.7), (9.3, 9.3), (-20.7, 0.0)], CATCH: [(0.2, -0.8), (0.2, 0.2), (0.2, 0.2)]}
+    for env, by_seed in scores.items():
+        for seed, (plain, shifted) in enumerate(by_seed):
+            run = make_run(tmp_path / f"{env[:3]}{seed}", "none", seed, [plain], env)
+            make_styles(run, {("none", 0): [plain], ("blur", 1): [shifted]})
+    kept = {(row.env, row.style): row for row in shares_kept(find_runs([tmp_path]))}
+    whole = kept["all games", "blur:1"]
+    assert whole.share.value == pytest.approx((0.25 + 1) / 2)  # seed 0: (0.5 + 0) / 2, seed 1: 1; seed 2 has none
+    assert (whole.runs, whole.left_out) == (2, 1)
+    assert kept[CATCH, "blur:1"].runs == 3
+    assert "all games" in report(tmp_path).read_text()
+
+
+def test_returns_in_unseen_styles_by_hand(tmp_path: Path) -> None:
+    env = "relic/StyleShift-v0"
+    for seed, (plain, unseen) in enumerate([(4.0, 1.0), (5.0, 3.0)]):
+        run = make_run(tmp_path / f"a{seed}", "none", seed, [plain], env)
+        make_styles(run, {("none", 0): [plain - 1, plain + 1], ("unseen", 0): [unseen, unseen]})
+    make_styles(make_run(tmp_path / "b", "relic", 0, [1.0], env), {("none", 0): [1.0], ("unseen", 0): [0.0]})
+    make_styles(make_run(tmp_path / "c", "relic", 0, [1.0]), {("none", 0): [1.0], ("blur", 1): [0.0]})
+    none, relic = sorted(styled_returns(find_runs([tmp_path])), key=lambda row: row.arm)
+    assert (none.arm, none.env, none.trained.value, none.unseen.value, none.lost.value) == ("none", env, 4.5, 2.0, 2.5)
+    half = 12.7062 * 0.5  # Student's t with one degree of freedom, times 1 / 2, the standard error of 3 and 2
+    assert (none.lost.low, none.lost.high) == pytest.approx((2.5 - half, 2.5 + half), abs=1e-3)
+    assert none.by_seed.tolist() == [[4.0, 1.0], [5.0, 3.0]]
+    assert relic.lost == (1.0, None, None)
+    report(tmp_path)
+    assert (tmp_path / "report" / "unseen_styles.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_which_styled_games_count(tmp_path: Path) -> None:
@@ -163,6 +198,7 @@ def test_which_styled_games_count(tmp_path: Path) -> None:
 
     play("play-1", scores.replace(",v5,", ",noop,"))  # under another protocol
     play("play-2", scores.replace(",1000,", ",900,"))  # of an earlier checkpoint
+    play(".report-x", scores.replace("2.0", "2.0\npong,0,1000,4000,v5,none,ppo,noise,1,2,9"))  # was never published
     (read,) = find_runs([tmp_path])
     before = styled_scores(read)
     assert before == {Style("noise", 1): ([1.0, 2.0], [10.0, 9.3]), Style("blur", 1): ([1.0], [10.0, 9.3])}

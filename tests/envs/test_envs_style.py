@@ -7,7 +7,7 @@ import pytest
 
 from envs.make import make_vector_env
 from envs.screen_styles import SCREEN_STYLES, SEVERITIES
-from envs.style_shift import FACTORS, draw_style, pattern
+from envs.style_shift import COLUMNS, FACTORS, _cross, _ring, draw_style, pattern
 from envs.styled import StyledEnv
 
 
@@ -99,6 +99,25 @@ def test_a_styled_game_is_the_same_game_and_each_frame_is_styled_once():
                 assert all(np.array_equal(b.observation[i, k], b.observation[i, -1]) for k in range(stack))
             else:  # the older frames look as they did before
                 assert np.array_equal(b.observation[i, :-1], styled[t - 1].observation[i, 1:])
+        if t:  # rows that never show anything: the noise of every step is another
+            assert not np.array_equal(b.observation[:, -1, 20:], styled[t - 1].observation[:, -1, 20:])
+
+
+def test_frames_of_a_stack_in_colour_are_styled_once_each():
+    def stacked():
+        return make_vector_env("rgb_envs:Bars-v0", 2, seed=0, stack=3)
+
+    plain, styled = play(stacked(), 20), play(StyledEnv(stacked(), "noise", 5, np.random.SeedSequence(4)), 20)
+    for t, (a, b) in enumerate(zip(plain, styled, strict=True)):
+        assert a.observation.shape == b.observation.shape == (2, 9, 36, 40)
+        assert not np.array_equal(a.observation[:, -3:], b.observation[:, -3:])
+        # Noise is about 0: the mean tells which frame it lies on.
+        assert abs(b.observation[:, 6:].mean((2, 3)) - a.observation[:, 6:].mean((2, 3))).max() < 25
+        for i in range(2):
+            if b.invented[i]:
+                assert np.array_equal(b.observation[i], np.tile(b.observation[i, -3:], (3, 1, 1)))
+            else:
+                assert np.array_equal(b.observation[i, :-3], styled[t - 1].observation[i, 3:])
 
 
 def test_bad_styles_are_refused():
@@ -136,6 +155,39 @@ def test_style_shift_rewards_the_ring_and_not_the_cross():
     assert returns.std() > 0.3
 
 
+def test_what_the_paddle_touches():
+    """At most one column beside it; 9 copies, the paddle in each of the columns."""
+    env = make_vector_env("relic/StyleShift-v0", COLUMNS, seed=0)
+    env.reset()
+    env._columns[:, 0] = 2, 6  # of ring and cross
+    env._board["paddle"][:] = np.arange(COLUMNS)
+    rewards = [env.step(np.ones(COLUMNS, dtype=np.int64)).reward for _ in range(8)]
+    assert not np.any(rewards[:7])
+    assert rewards[7].tolist() == [0, 1, 1, 1, 0, -1, -1, -1, 0]
+
+
+def test_what_the_paddle_can_reach():
+    env = make_vector_env("relic/StyleShift-v0", 2, seed=0)
+    env.reset()
+    for _ in range(COLUMNS + 2):
+        env.step(np.array([0, 2]))
+    assert env._board["paddle"].tolist() == [0, COLUMNS - 1]
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_ring_and_cross_are_seen_alike_from_every_side(size):
+    ring, cross = _ring(size), _cross(size)
+    middle = slice(size // 2 - 1, size // 2 + 1)
+    assert not ring[middle, middle].any()
+    assert cross[middle, middle].all()
+    assert ring[middle, 0].all()
+    assert not cross[middle, 0].any()
+    assert cross.sum() == pytest.approx(1.4 * ring.sum(), rel=0.05)
+    for shape in (ring, cross):
+        assert np.array_equal(shape, shape.T)
+        assert np.array_equal(shape, shape[::-1])
+
+
 def test_styles_are_drawn_apart():
     assert not set(FACTORS["train"].textures) & set(FACTORS["unseen"].textures)
     assert not set(FACTORS["train"].grounds) & set(FACTORS["unseen"].grounds)
@@ -154,7 +206,7 @@ def test_styles_are_drawn_apart():
 
 def test_style_shift_can_be_restored():
     env, other = (make_vector_env("relic/StyleShift-v0", 3, seed=2) for _ in range(2))
-    play(env, 30)
+    play(env, 60)  # into the second game
     other.reset()
     other.set_state(env.get_state())
     action = np.array([0, 1, 2])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from envs.style_shares import Style, mean_shares, share_kept
+from envs.style_shares import Style, complete_mean, mean_shares, share_kept
 
 
 def test_share_by_hand():
@@ -18,3 +18,9 @@ def test_means_over_severities_then_styles():
     assert means == {"noise": pytest.approx(0.6), "blur": 0.2, "unseen": 0.1, "all": pytest.approx(0.4)}
     assert mean_shares({Style("noise", 1): None, Style("noise", 2): 0.4}) == {"noise": None, "all": None}
     assert mean_shares({Style("unseen", 0): 0.3}) == {"unseen": 0.3}
+
+
+def test_a_mean_over_what_is_not_there():
+    assert complete_mean([1.0, 2.0]) == 1.5
+    assert complete_mean([1.0, None]) is None
+    assert complete_mean([]) is None

@@ -63,7 +63,8 @@ def viewed(one: Evaluation, **how) -> Evaluation:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_features_of_something_else_are_not_taken(own_cache, change):
+def test_features_of_something_else_are_not_taken(tmp_path, monkeypatch, change):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     one = evaluation(PIXELS)
     first = one.features("test").features.clone()
     assert torch.equal(one.features("test").features, first)
@@ -72,13 +73,14 @@ def test_features_of_something_else_are_not_taken(own_cache, change):
     assert not torch.equal(found, first)
     fresh = dataclasses.replace(other, options=dataclasses.replace(other.options, cache_features=False))
     assert torch.equal(fresh.features("test").features, found)
-    assert len(list((own_cache / "features").iterdir())) == 2
+    assert len(list((tmp_path / "relic_rl" / "features").iterdir())) == 2
 
 
-def test_features_of_other_weights_are_not_taken(own_cache):
+def test_features_of_other_weights_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for content in ("weights", "others", "weights"):
         evaluation(PIXELS, content).features("test")
-    assert len(list((own_cache / "features").iterdir())) == 2
+    assert len(list((tmp_path / "relic_rl" / "features").iterdir())) == 2
 
 
 def test_an_edge_of_the_sweep_is_told_and_recorded(capsys):
