@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
@@ -17,8 +18,9 @@ from relic_rl.runtime.guard import GradientGuard
 class Agent(Protocol):
     """Call ``act`` with every step the environments return, ``observe`` with what followed, then ``learn``."""
 
-    steps: int  # agent steps: decisions, summed over environments
+    steps: int  # agent steps: decisions, summed over environments; of several processes, over all, at a boundary
     evaluation_rule: str  # how ``policy`` chooses actions, for records
+    own_state: tuple[str, ...]  # entries of ``state_dict`` that are this process's own (`agents.parallel.split_state`)
 
     @property
     def updates(self) -> int:
@@ -28,6 +30,11 @@ class Agent(Protocol):
     @property
     def encoder(self) -> Encoder:
         """The online encoder."""
+        ...
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """All that must be equal on all processes, with the updates that have begun."""
         ...
 
     @property
@@ -43,6 +50,14 @@ class Agent(Protocol):
     @property
     def continues_games(self) -> bool:
         """Whether ``act`` may be given a step from within a game, as a restored environment returns it."""
+        ...
+
+    def join(self) -> None:
+        """Learn with the other processes from now on; all call it together."""
+        ...
+
+    def release(self) -> None:
+        """Let go of the other processes: training is over."""
         ...
 
     def act(self, step: EnvStep) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agents.parallel import Averaged
 from relic_rl.representation.encoders import Encoder
 from relic_rl.representation.objectives import Objective, ObjectiveOutput
 from relic_rl.runtime.profile import section
@@ -24,6 +25,9 @@ class AuxiliaryLoss:
         weight: coefficient of the loss; the same for every game.
         batch_size: B, number of frames; fewer where the agent's minibatch holds fewer.
         every: number of optimiser steps from one evaluation of the loss to the next.
+
+    Attributes:
+        averaged: joins other processes in averaging the gradients of the objective's own parameters.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class AuxiliaryLoss:
         every: int,
     ) -> None:
         self.objective = objective
+        self.averaged = Averaged(objective)
         self.augmentation = augmentation
         self.generator = generator
         self.weight = weight
@@ -51,5 +56,5 @@ class AuxiliaryLoss:
     def __call__(self, encoder: Encoder, frames: Tensor, groups: Tensor | None = None) -> ObjectiveOutput:
         """The objective's loss on two augmented views of frames (uint8 [B, C, H, W]); groups int64 [B]."""
         views = [self.augmentation(frames, self.generator) for _ in range(2)]
-        output: ObjectiveOutput = self.objective(encoder, views, groups)
+        output: ObjectiveOutput = self.averaged(lambda: self.objective(encoder, views, groups))
         return output

@@ -12,18 +12,31 @@ from agents.networks import ActorCritic
 from agents.r2d2_actor import RecurrentActor
 from agents.r2d2_networks import RecurrentQNetwork
 from envs.types import EnvStep
+from relic_rl.runtime.distributed import Processes
 
 EVALUATION_EPSILON = 0.001
 
 
-def sample_categorical(log_probs: Tensor, generator: torch.Generator) -> Tensor:
+def sample_categorical(
+    log_probs: Tensor,
+    generator: torch.Generator,
+    processes: Processes = Processes(),  # noqa: B008 (immutable)
+) -> Tensor:
     """Draw one index per row from log-probabilities [B, A]; int64 [B].
 
     From a row that is not finite any index is drawn: the loss will not be finite either, and is dealt with there.
+    Of several processes, each with its own rows and the same generator, every one draws for the rows of all: they act
+    as a single process with all rows would.
     """
     probs = log_probs.exp()
     probs = torch.where(probs.isfinite().all(-1, keepdim=True), probs, 1.0)
-    return torch.multinomial(probs, 1, generator=generator).squeeze(1)
+    total = len(probs) * processes.world_size
+    rows = processes.share(total)
+    if processes.are_several:
+        others = probs.new_ones(total, probs.shape[1])
+        others[rows] = probs
+        probs = others
+    return torch.multinomial(probs, 1, generator=generator).squeeze(1)[rows]
 
 
 def sampling_policy(

@@ -3,7 +3,8 @@
 Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice has settled (orthogonal
 initialisation, advantages normalised per minibatch, value clipping, Adam with eps 1e-5, a gradient norm
 limit, a linearly annealed learning rate). Steps that auto-reset invents are left out of every loss; truncated
-games bootstrap from the value of their true final observation.
+games bootstrap from the value of their true final observation. Over several processes, each with an equal part of the
+environments, see `agents.ppo_parallel`.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
+from agents.parallel import Averaged
 from agents.policies import sample_categorical, sampling_policy
 from agents.ppo_loss import ppo_loss
+from agents.ppo_parallel import Minibatch, split_minibatches, variance
 from agents.replay import SequenceReplay, to_device
 from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.device_means import DeviceMeans
+from relic_rl.runtime.distributed import Processes, gather_numbers, mean_over_processes
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
@@ -38,10 +42,10 @@ class PPO:
 
     Args:
         network: encoder under policy and value heads, on its device.
-        num_envs: N.
+        num_envs: N, of this process.
         observation_shape: (C, H, W), uint8.
         generators: "action", "minibatch" and "augmentation" streams; "minibatch" on the CPU, the others on
-            the network's device.
+            the network's device. Of several processes all have the same "action" stream, and each its own others.
         total_steps: agent steps over which the learning rate falls to 0 (with ``anneal``).
         num_steps: T, steps of each environment in a rollout.
         num_epochs: E, passes over a rollout.
@@ -68,6 +72,7 @@ class PPO:
         augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
             frames.
         autocast_dtype: torch.bfloat16 or None.
+        processes: this one among those that learn together; ``total_steps`` counts the steps of all.
 
     Raises:
         ValueError: a minibatch could be empty, or a replay is missing or has no use.
@@ -102,6 +107,7 @@ class PPO:
         separate_envs: bool = False,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
+        processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
         if num_envs * (num_steps // 2) < num_minibatches:  # every other step may be invented by auto-reset
             raise ValueError(
@@ -134,10 +140,13 @@ class PPO:
         self.separate_envs = separate_envs
         self.augmentation = augmentation
         self.autocast_dtype = autocast_dtype
+        self.processes = processes
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         if auxiliary is not None:
             self.parameters += [p for p in auxiliary.objective.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, eps=1e-5, fused=True)
+        self.modules: list[nn.Module] = [network] if auxiliary is None else [network, auxiliary.objective]
+        self._averaged = Averaged(network)
         self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.steps = 0
         self.updates = 0
@@ -161,7 +170,7 @@ class PPO:
         with self.autocast():
             output = self.network(images)
         log_probs = torch.log_softmax(output.logits, dim=-1)
-        action = sample_categorical(log_probs, self.generators["action"])
+        action = sample_categorical(log_probs, self.generators["action"], self.processes)
         chosen = log_probs.gather(1, action[:, None]).squeeze(1)
         self.rollout.add_decision(images, action, chosen, output.value)
         self._action = action.cpu().numpy()
@@ -202,30 +211,55 @@ class PPO:
         batch, happened = self.rollout.finish(
             final_value, discount=self.discount, lambda_=self.gae_lambda, clip_reward=self.clip_reward
         )
+        counts: list[int] = gather_numbers(torch.tensor(len(happened))).tolist()
+        self.steps += sum(counts) - len(happened)
         rate = self.learning_rate
         if self.anneal:
             # By the steps before this rollout: the first one is learned from at the full rate, none at 0.
-            rate *= max(0.0, 1.0 - (self.steps - len(happened)) / self.total_steps)
+            rate *= max(0.0, 1.0 - (self.steps - sum(counts)) / self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         means = DeviceMeans()
         for _ in range(self.num_epochs):
             order = torch.randperm(len(happened), generator=self.generators["minibatch"])
-            for index in happened[order.to(self.device)].tensor_split(self.num_minibatches):
-                means.add(self._update(batch, index, happened))
+            order = happened[order.to(self.device)]
+            for part in split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes):
+                means.add(self._update(batch, part, happened, min(counts)))
         metrics = means.take()
         value_error = (batch.return_ - batch.value)[happened]
-        variance = batch.return_[happened].var()
-        if variance > 0:
-            metrics["explained_variance"] = (1 - value_error.var() / variance).item()
+        spread = variance(batch.return_[happened], counts)
+        if spread > 0:
+            metrics["explained_variance"] = (1 - variance(value_error, counts) / spread).item()
         metrics["learning_rate"] = rate
         return metrics
 
     @section("update")
-    def _update(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> dict[str, Tensor]:
-        """One optimiser step on the transitions at ``index``; detached scalars."""
+    def _update(self, batch: PPOBatch, part: Minibatch, happened: Tensor, least: int) -> dict[str, Tensor]:
+        """One optimiser step on the transitions of ``part``; detached scalars."""
         with section("take minibatch"):
-            minibatch = take(batch, index)
+            minibatch = take(batch, part.rows)
+        loss, metrics = self._averaged(lambda: self._loss(batch, minibatch, part, happened, least))
+        metrics["loss/total"] = loss.detach()
+
+        self.optimizer.zero_grad(set_to_none=True)
+        with section("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with section("optimiser"):
+            # The same number in every process, so that all skip an update or none.
+            loss = mean_over_processes(loss.detach())
+            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | minibatch._asdict())
+            if self.guard.sound:
+                self.optimizer.step()
+        if self.guard.sound and self.auxiliary is not None:
+            with section("auxiliary target"):
+                self.auxiliary.objective.update_target(self.network.encoder)
+        self.updates += 1
+        return metrics
+
+    def _loss(
+        self, batch: PPOBatch, minibatch: PPOBatch, part: Minibatch, happened: Tensor, least: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a minibatch, and its terms, detached."""
         frames = minibatch.observation
         if self.augmentation is not None:
             frames = self.augmentation(frames, self.generators["augmentation"])
@@ -238,51 +272,60 @@ class PPO:
             clip_value=self.clip_value,
             value_coefficient=self.value_coefficient,
             entropy_coefficient=self.entropy_coefficient,
+            moments=part.moments,
         )
-        loss = rl.total
+        loss = part.share * rl.total
         metrics = {
-            "loss/policy": rl.policy,
-            "loss/value": rl.value,
-            "policy/entropy": rl.entropy,
-            "policy/approximate_kl": rl.approximate_kl,
-            "policy/clip_fraction": rl.clip_fraction,
+            "loss/policy": part.share * rl.policy,
+            "loss/value": part.share * rl.value,
+            "policy/entropy": part.share * rl.entropy,
+            "policy/approximate_kl": part.share * rl.approximate_kl,
+            "policy/clip_fraction": part.share * rl.clip_fraction,
         }
         if self.auxiliary is not None and self.auxiliary.due(self.updates):
-            aux_frames, groups = self._auxiliary_frames(batch, index, happened)
+            aux_frames, groups = self._auxiliary_frames(batch, part, happened, least)
             with self.autocast():
                 aux = self.auxiliary(self.network.encoder, aux_frames, groups)
-            loss = rl.total + self.auxiliary.weight * aux.loss
+            loss = loss + self.auxiliary.weight * aux.loss
             metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
-        metrics["loss/total"] = loss.detach()
+        return loss, metrics
 
-        self.optimizer.zero_grad(set_to_none=True)
-        with section("backward"):
-            loss.backward()  # type: ignore[no-untyped-call]
-        with section("optimiser"):
-            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | minibatch._asdict())
-            if self.guard.sound:
-                self.optimizer.step()
-        if self.guard.sound and self.auxiliary is not None:
-            with section("auxiliary target"):
-                self.auxiliary.objective.update_target(self.network.encoder)
-        self.updates += 1
-        return metrics
+    def _auxiliary_frames(
+        self, batch: PPOBatch, part: Minibatch, happened: Tensor, least: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Frames of the auxiliary loss, uint8 [B, C, H, W], and their groups; from a rollout without replacement.
 
-    def _auxiliary_frames(self, batch: PPOBatch, index: Tensor, happened: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Frames of the auxiliary loss, uint8 [B, C, H, W], and their groups; from a rollout without replacement."""
+        Every process gives equally many: at most ``least``, the transitions of the one that has fewest.
+        """
         assert self.auxiliary is not None
+        rank, others = self.processes.rank, self.processes.world_size
         if self.replay is not None:
-            rng = np.random.default_rng((self.replay_seed, self.updates))
+            stream = (self.replay_seed, self.updates, *([rank] if self.processes.are_several else []))
+            rng = np.random.default_rng(stream)
             drawn = to_device(self.replay.sample_observations(self.auxiliary.batch_size, rng), self.device)
-            return drawn.images, drawn.group if self.separate_envs else None
-        source = index
+            return drawn.images, drawn.group * others + rank if self.separate_envs else None
+        source, most = part.rows, part.least  # a minibatch is in random order already
         if self.auxiliary_frames == "rollout":
             # Its own stream: the minibatches of all objectives are the same for the same seed.
             source = happened[torch.randperm(len(happened), generator=self.auxiliary.generator, device=self.device)]
-        chosen = source[: self.auxiliary.batch_size]  # a minibatch is in random order already
-        return batch.observation[chosen], batch.env[chosen] if self.separate_envs else None
+            most = least
+        chosen = source[: min(self.auxiliary.batch_size, most)]
+        groups = batch.env[chosen] + rank * self.rollout.num_envs if self.separate_envs else None
+        return batch.observation[chosen], groups
 
     # -------------------------------------------------------------- evaluation
+
+    def join(self) -> None:
+        """Learn with the other processes from now on."""
+        self._averaged.join(self.processes, self.device)
+        if self.auxiliary is not None:
+            self.auxiliary.averaged.join(self.processes, self.device)
+
+    def release(self) -> None:
+        """Let go of the other processes: training is over."""
+        self._averaged.release()
+        if self.auxiliary is not None:
+            self.auxiliary.averaged.release()
 
     evaluation_rule = "actions sampled from the policy"
 
@@ -291,6 +334,8 @@ class PPO:
         return sampling_policy(self.network, generator, self.autocast)
 
     # ------------------------------------------------------------------- state
+
+    own_state: tuple[str, ...] = ("generators", "auxiliary_generator", "action", "replay")
 
     def flush(self) -> None:
         """Write a replay that is kept on disk."""

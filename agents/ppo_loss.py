@@ -30,13 +30,15 @@ def ppo_loss(
     clip_value: bool,
     value_coefficient: float,
     entropy_coefficient: float,
+    moments: tuple[float, float] | None = None,
 ) -> PPOLoss:
     """The clipped surrogate objective with its value and entropy terms, negated, a mean over the minibatch.
 
     The advantages are normalised over the minibatch to mean 0 and standard deviation 1 (that of the minibatch
     itself, without Bessel's correction: a minibatch of one stays finite). The value loss is half the squared
     error; with ``clip_value`` it is the larger of that and of the error of a prediction kept within
-    ``clip_range`` of the old one. KL is estimated by ``mean(ratio - 1 - log ratio)``, never negative.
+    ``clip_range`` of the old one. Where the rows are a part of a minibatch, ``moments`` are mean and standard deviation
+    of all its advantages. KL is estimated by ``mean(ratio - 1 - log ratio)``, never negative.
 
     Source: Schulman et al., 2017 (arXiv 1707.06347), eq. 7 and 9; value clipping and the normalisation as in
     OpenAI Baselines; the KL estimate is Schulman's k3.
@@ -44,7 +46,8 @@ def ppo_loss(
     log_probs = torch.log_softmax(output.logits, dim=-1)
     log_ratio = log_probs.gather(1, batch.action[:, None]).squeeze(1) - batch.log_prob
     ratio = log_ratio.exp()
-    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std(correction=0) + 1e-8)
+    mean, deviation = moments or (batch.advantage.mean(), batch.advantage.std(correction=0))
+    advantage = (batch.advantage - mean) / (deviation + 1e-8)
     clipped_ratio = ratio.clamp(1 - clip_range, 1 + clip_range)
     policy = -torch.minimum(advantage * ratio, advantage * clipped_ratio).mean()
 

@@ -7,6 +7,10 @@ for so many agent steps. Either they alternate, and acting has the newest weight
 updates runs beside the acting until the next round is due, and acting has the weights from before it. The lag
 is fixed, so the same seed gives the same numbers either way. See also the departures of `agents.r2d2_networks`,
 `agents.r2d2_learner` and `agents.replay`.
+
+Over several processes each has an equal part of the environments, of the replay and of every batch. They count the
+steps of all, so updates are due at the same moment everywhere; how far the others are they ask at fixed vector steps,
+as often as an update may be due.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from agents.background import BackgroundRounds
 from agents.policies import EVALUATION_EPSILON, recurrent_policy
@@ -26,6 +31,7 @@ from agents.replay import Observations, SequenceBatch, SequenceReplay, to_device
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.device_means import DeviceMeans
+from relic_rl.runtime.distributed import Processes, gather_numbers
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
@@ -52,16 +58,17 @@ class R2D2:
         actor: chooses actions.
         learner: improves the actor's network.
         replay: takes every step, gives batches.
-        batch_size: sequences of a batch.
-        steps_per_update: agent steps, summed over environments, for each update of the learner.
-        learning_starts: observations the replay must hold before updates begin, and before they go on after a
-            resume that found no replay.
+        batch_size: sequences of a batch, of this process.
+        steps_per_update: agent steps, summed over the environments of all processes, for each update of the learner.
+        learning_starts: observations the replays of all processes must hold before updates begin, and before they go
+            on after a resume that found no replay.
         sampling_seed: of the draws from the replay; update u draws from a stream of its own, (seed, u), so
             that no generator need be saved.
         life_loss_ends_return: a lost life ends the return (never the game).
         overlap: let a round of updates run beside the acting. The actor then needs a network of its own.
         replayed_frames: the frames of the auxiliary loss are drawn from the whole replay, uniformly, in place
             of the sampled sequences.
+        processes: this one among those that learn together.
 
     Raises:
         ValueError: with ``overlap``, actor and learner share one network.
@@ -80,6 +87,7 @@ class R2D2:
         life_loss_ends_return: bool = False,
         overlap: bool = False,
         replayed_frames: bool = False,
+        processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
         if overlap == (actor.network is learner.network):
             raise ValueError("actor and learner need networks of their own to overlap, one network to alternate")
@@ -92,11 +100,16 @@ class R2D2:
         self.sampling_seed = sampling_seed
         self.life_loss_ends_return = life_loss_ends_return
         self.replayed_frames = replayed_frames
+        self.processes = processes
         self.steps = 0
         self.updates = 0  # whose results have been taken in
         self._background = BackgroundRounds(self._update, learner.device) if overlap else None
         self._unlearned = 0.0  # agent steps that no update has answered yet
         self._lives = np.zeros(replay.geometry.num_envs, dtype=np.int32)
+        all_envs = replay.geometry.num_envs * processes.world_size
+        self._round = max(1, int(steps_per_update / all_envs)) if processes.are_several else 1  # vector steps
+        self._counts: list[tuple[int, int]] = []  # decisions, and observations kept, at each of them
+        self._can_draw = False
 
     @property
     def encoder(self) -> Encoder:
@@ -111,8 +124,8 @@ class R2D2:
 
     @property
     def at_boundary(self) -> bool:
-        """Always: whatever is half collected is in the replay."""
-        return True
+        """Where all processes have the same count; else always: whatever is half collected is in the replay."""
+        return not self._counts
 
     @property
     def continues_games(self) -> bool:
@@ -132,15 +145,22 @@ class R2D2:
 
     def observe(self, step: EnvStep) -> None:
         """Count what followed the last actions; the next ``act`` remembers it."""
-        decisions = int(np.count_nonzero(~step.invented))
-        self.steps += decisions
-        if self.replay.num_observations >= self.learning_starts:
-            self._unlearned += decisions
+        self._counts.append((int(np.count_nonzero(~step.invented)), self.replay.num_observations))
+        if len(self._counts) < self._round:
+            return
+        last = torch.tensor([[0, int(self.replay.can_draw)]])
+        found = gather_numbers(torch.cat([torch.tensor(self._counts), last]))
+        for decisions, observations in found[:, :-1].sum(0).tolist():
+            self.steps += decisions
+            if observations >= self.learning_starts:
+                self._unlearned += decisions
+        self._can_draw = bool((found[:, -1, 1] > 0).all())
+        self._counts = []
 
     def learn(self) -> dict[str, float] | None:
         """Make the updates that are due, or begin them; mean metrics of those taken in, None where there are none."""
         due = int(self._unlearned / self.steps_per_update)
-        if due == 0 or self.replay.num_sequences == 0:
+        if due == 0 or self._counts or not self._can_draw:
             return None
         self._unlearned -= due * self.steps_per_update
         if self._background is None:
@@ -152,12 +172,19 @@ class R2D2:
 
     def _draw(self, update: int) -> Draw:
         """What update number ``update`` learns from."""
-        rng = np.random.default_rng((self.sampling_seed, update))
+        shard = [self.processes.rank] if self.processes.are_several else []
+        rng = np.random.default_rng((self.sampling_seed, update, *shard))
         batch = self.replay.sample(self.batch_size, rng)
+        batch = batch._replace(episode=self._everywhere(batch.episode))
         auxiliary = self.learner.auxiliary
         if auxiliary is None or not self.replayed_frames or not auxiliary.due(update):
             return Draw(batch, None)
-        return Draw(batch, self.replay.sample_observations(auxiliary.batch_size, rng))
+        frames = self.replay.sample_observations(auxiliary.batch_size, rng)
+        return Draw(batch, frames._replace(group=self._everywhere(frames.group)))
+
+    def _everywhere(self, episode: torch.Tensor) -> torch.Tensor:
+        """Numbers of episodes, int64 [B], made unique over all processes."""
+        return episode * self.processes.world_size + self.processes.rank
 
     @section("update")
     def _update(self, draw: Draw) -> Learned:
@@ -186,6 +213,21 @@ class R2D2:
         """Let the round under way come to its end; what it found is taken in when the next one is due."""
         return [] if self._background is None else self._background.wait()
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Networks, target and objective, with all the updates that have begun."""
+        self._wait()
+        return [*self.learner.modules, self.learner.target]
+
+    def join(self) -> None:
+        """Learn with the other processes from now on."""
+        self.learner.join(self.processes, [self.actor.network] if self._background is not None else [])
+
+    def release(self) -> None:
+        """Let go of the other processes: training is over."""
+        self._wait()
+        self.learner.release()
+
     # -------------------------------------------------------------- evaluation
 
     evaluation_rule = f"epsilon-greedy, epsilon {EVALUATION_EPSILON}"
@@ -196,6 +238,8 @@ class R2D2:
         return recurrent_policy(self.learner.network, generator, num_envs, self.learner.autocast_dtype)
 
     # ------------------------------------------------------------------- state
+
+    own_state: tuple[str, ...] = ("actor", "lives", "waiting", "replay", "learner.generator")
 
     def flush(self) -> None:
         """Write a replay that is kept on disk."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agents.r2d2_networks import RecurrentQNetwork
 from envs.types import EnvStep
+from relic_rl.runtime.distributed import Processes
 from relic_rl.runtime.profile import section
 
 
@@ -47,6 +48,8 @@ class RecurrentActor:
         epsilon: float [N], probability of a random action.
         generator: stream of randomness on the network's device.
         autocast_dtype: of the encoder, or None.
+        processes: this one among those that act together. All have the same stream of randomness and draw for the
+            environments of all: they explore as a single process with all environments would.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class RecurrentActor:
         generator: torch.Generator,
         *,
         autocast_dtype: torch.dtype | None = None,
+        processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
         self.network = network
         self.device = next(network.parameters()).device
         self.epsilon = epsilon.to(self.device)
         self.generator = generator
         self.autocast_dtype = autocast_dtype
+        self.processes = processes
         self._state = network.initial_state(len(epsilon))
         self._action = np.full(len(epsilon), -1, dtype=np.int64)
 
@@ -80,9 +85,10 @@ class RecurrentActor:
             features, torch.from_numpy(action_tm1).to(self.device)[None], reward[None], state
         )
         greedy = self.network.action_values(output[0]).argmax(-1)
-        n = len(greedy)
-        drawn = torch.randint(self.network.num_actions, (n,), generator=self.generator, device=self.device)
-        explore = torch.rand(n, generator=self.generator, device=self.device) < self.epsilon
+        n = len(greedy) * self.processes.world_size
+        own = self.processes.share(n)
+        drawn = torch.randint(self.network.num_actions, (n,), generator=self.generator, device=self.device)[own]
+        explore = torch.rand(n, generator=self.generator, device=self.device)[own] < self.epsilon
         self._action = torch.where(explore, drawn, greedy).cpu().numpy()
         return Decision(self._action, action_tm1, state)
 

@@ -11,15 +11,18 @@ R2D2 is made for gradients summed over 80 steps and would all but freeze a criti
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.n_step import n_step_double_q_targets, sequence_priorities
+from agents.parallel import Averaged
 from agents.r2d2_networks import RecurrentQNetwork
 from agents.replay import Observations, SequenceBatch, SequenceLayout, stack_frames
+from relic_rl.runtime.distributed import Processes, least_over_processes, mean_over_processes
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
@@ -52,6 +55,8 @@ class R2D2Learner:
         separate_episodes: leave frames of the anchor's own episode out of its contrast set.
         augmentation: applied once to the observations of the RL loss (the ``augment`` objective), or None.
         autocast_dtype: torch.bfloat16 or None; of the encoder.
+
+    Of several processes, each learns from as many sequences as every other; gradients are averaged.
     """
 
     def __init__(
@@ -95,8 +100,27 @@ class R2D2Learner:
             groups.append({"params": own, "eps": 1e-8})
         self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.Adam(groups, lr=learning_rate, fused=True)  # three times faster on CPUs too
+        self.modules: list[nn.Module] = [network] if auxiliary is None else [network, auxiliary.objective]
+        self._averaged = Averaged(network)
         self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.updates = 0
+
+    def join(self, processes: Processes, followers: Sequence[nn.Module]) -> None:
+        """Average gradients with the other processes from now on, starting with the writer's networks.
+
+        Args:
+            processes: this one among all, which call it together.
+            followers: other copies of the network.
+        """
+        self._averaged.join(processes, self.device, [self.target, *followers])
+        if self.auxiliary is not None:
+            self.auxiliary.averaged.join(processes, self.device)
+
+    def release(self) -> None:
+        """Let go of the other processes."""
+        self._averaged.release()
+        if self.auxiliary is not None:
+            self.auxiliary.averaged.release()
 
     def update(self, batch: SequenceBatch, frames: Observations | None = None) -> Update:
         """One optimiser step.
@@ -105,6 +129,31 @@ class R2D2Learner:
             batch: on the network's device.
             frames: of the auxiliary loss, on the same device; None takes them from the batch.
         """
+        priorities: list[Tensor] = []
+        loss, metrics = self._averaged(lambda: self._loss(batch, frames, priorities))
+        metrics["loss/total"] = loss.detach()
+
+        self.optimizer.zero_grad(set_to_none=True)
+        with section("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with section("optimiser"):
+            # The same number in every process, so that all skip an update or none.
+            loss = mean_over_processes(loss.detach())
+            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | batch._asdict())
+            if self.guard.sound:
+                self.optimizer.step()
+        if self.guard.sound and self.auxiliary is not None:
+            with section("auxiliary target"):
+                self.auxiliary.objective.update_target(self.network.encoder)
+        self.updates += 1
+        if self.updates % self.target_period == 0:
+            self.target.load_state_dict(self.network.state_dict())
+        return Update(priorities[0], metrics)
+
+    def _loss(
+        self, batch: SequenceBatch, frames: Observations | None, priorities: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and its terms, detached; ``priorities`` gets the new ones."""
         m, burn_in = self.layout.length, self.layout.burn_in
         with section("stack frames"):
             images = stack_frames(batch.frames, self.stack)
@@ -151,22 +200,8 @@ class R2D2Learner:
                 aux = self.auxiliary(self.network.encoder, frames.images, groups)
             loss = td_loss + self.auxiliary.weight * aux.loss
             metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
-        metrics["loss/total"] = loss.detach()
-
-        self.optimizer.zero_grad(set_to_none=True)
-        with section("backward"):
-            loss.backward()  # type: ignore[no-untyped-call]
-        with section("optimiser"):
-            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | batch._asdict())
-            if self.guard.sound:
-                self.optimizer.step()
-        if self.guard.sound and self.auxiliary is not None:
-            with section("auxiliary target"):
-                self.auxiliary.objective.update_target(self.network.encoder)
-        self.updates += 1
-        if self.updates % self.target_period == 0:
-            self.target.load_state_dict(self.network.state_dict())
-        return Update(priority, metrics)
+        priorities.append(priority)
+        return loss, metrics
 
     def _action_values(self, network: RecurrentQNetwork, images: Tensor, batch: SequenceBatch) -> Tensor:
         """Action values of the rows after the burn-in, [length + n_step, B, A].
@@ -205,7 +240,8 @@ class R2D2Learner:
             eligible = eligible & ((step - first) % self.auxiliary_spacing == 0)
         row, sequence = eligible.nonzero(as_tuple=True)
         order = torch.randperm(len(row), generator=self.generator, device=self.device)
-        chosen = order[: self.auxiliary.batch_size]
+        # Every process gives equally many.
+        chosen = order[: least_over_processes(min(len(row), self.auxiliary.batch_size), self.device)]
         return Observations(images[burn_in + row[chosen], sequence[chosen]], batch.episode[sequence[chosen]])
 
     def _autocast(self) -> torch.autocast:

@@ -11,6 +11,7 @@ from envs.types import EnvStep, VectorEnv
 from relic_rl import train_build as build
 from relic_rl.runtime.config import parse_config
 from relic_rl.runtime.device import resolve_device, set_threads
+from relic_rl.runtime.distributed import Processes
 from relic_rl.runtime.memory import keep_freed_memory
 from relic_rl.runtime.precision import decide_precision, encoder_step
 from relic_rl.runtime.profile import section
@@ -51,6 +52,7 @@ class Trainer:
             device,
             decision.autocast_dtype,
             Path(self._directory.name),
+            Processes(),
             resumed=False,
         )
         keep_freed_memory()

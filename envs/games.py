@@ -26,10 +26,14 @@ class RecentGames:
     def add(self, step: EnvStep) -> None:
         """Record the games that ended with ``step``, by game over or truncation."""
         for i in np.flatnonzero(step.terminated | step.truncated):
-            self.num_games += 1
-            if i >= self.first_env:
-                self.returns.append(float(step.episode_return[i]))
-                self.lengths.append(int(step.episode_length[i]))
+            self.record(int(i), float(step.episode_return[i]), int(step.episode_length[i]))
+
+    def record(self, env: int, episode_return: float, length: int) -> None:
+        """Record one game, of the environment with this index."""
+        self.num_games += 1
+        if env >= self.first_env:
+            self.returns.append(episode_return)
+            self.lengths.append(length)
 
     @property
     def mean_return(self) -> float:

@@ -24,6 +24,7 @@ def make_vector_env(
     engine: Engine = "envpool",
     protocol: str | AtariProtocol = "v5",
     seed: np.random.SeedSequence | int,
+    first_env: int = 0,
     num_threads: int = 0,
     max_episode_steps: int | None = None,
     **options: Any,
@@ -37,6 +38,8 @@ def make_vector_env(
         engine: what runs Atari games; no other environment heeds it.
         protocol: rules of Atari games, by name or as a value; no other environment heeds it.
         seed: integer from 0, or a SeedSequence, left as it is. Environment i's seed depends on it and i only.
+        first_env: index of the first environment, where these are a part of more: of N + M environments the last M
+            are those that M with ``first_env`` N are.
         num_threads: engine threads of Atari games; 0 = one per core.
         max_episode_steps: time limit in agent steps; None = the protocol's, or the environment's own.
         **options: of a toy, its own arguments (``size``, ``length``); of a gymnasium environment, ``stack``
@@ -54,7 +57,7 @@ def make_vector_env(
     if max_episode_steps is not None and max_episode_steps < 1:
         raise ValueError(f"max_episode_steps is {max_episode_steps}: give at least 1, or None")
     parsed = parse_env_id(env_id)
-    seeds = env_seeds(seed, num_envs)
+    seeds = env_seeds(seed, num_envs, first_env)
     if parsed.kind == "atari":
         if options:
             raise ValueError(f"{parsed.canonical} takes no options, got {', '.join(options)}")

@@ -8,7 +8,7 @@ import numpy as np
 _MAX_SEED = 2**31 - 1
 
 
-def env_seeds(seed: np.random.SeedSequence | int, num_envs: int) -> list[int]:
+def env_seeds(seed: np.random.SeedSequence | int, num_envs: int, first: int = 0) -> list[int]:
     """One seed per environment, from 1 to 2^31 - 1.
 
     Environment i's seed depends on ``seed`` and i only. Seeds s and s + 1 give unrelated lists, unlike the
@@ -17,6 +17,7 @@ def env_seeds(seed: np.random.SeedSequence | int, num_envs: int) -> list[int]:
     Args:
         seed: an integer from 0, or a SeedSequence, which is left as it is (nothing is spawned from it).
         num_envs: N.
+        first: index of the first of them, from 0, where there are others before.
 
     Raises:
         ValueError: ``seed`` is negative.
@@ -27,6 +28,6 @@ def env_seeds(seed: np.random.SeedSequence | int, num_envs: int) -> list[int]:
         seed = np.random.SeedSequence(seed)
     children = (
         np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i), pool_size=seed.pool_size)
-        for i in range(num_envs)
+        for i in range(first, first + num_envs)
     )
     return [1 + int(child.generate_state(1, np.uint64)[0]) % _MAX_SEED for child in children]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from relic_rl.pretrain_options import ATARI, GENERATED, PretrainConfig
+from relic_rl.data_options import ATARI, GENERATED
+from relic_rl.pretrain_options import PretrainConfig
 from relic_rl.runtime.config import parse_config
 from relic_rl.runtime.errors import run_door
 from relic_rl.runtime.resume import resolve_resume

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from relic_rl.data_options import ATARI, GENERATED
 from relic_rl.evaluation.online_probe import OnlineProbe
 from relic_rl.images.batches import BatchPlan, ImageSource
 from relic_rl.images.content_style import content_style_images
@@ -17,7 +18,7 @@ from relic_rl.images.folder import FolderSource
 from relic_rl.images.memory import MemorySource
 from relic_rl.objective_options import objective_from_options, used_options
 from relic_rl.pretrain_learner import PretrainLearner
-from relic_rl.pretrain_options import ATARI, GENERATED, PretrainConfig
+from relic_rl.pretrain_options import PretrainConfig
 from relic_rl.representation.batch_norm import synchronise_batch_norm
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder, ResNetEncoder, build_encoder
@@ -31,7 +32,7 @@ from relic_rl.representation.view_recipes import (
 )
 from relic_rl.representation.views import ViewMaker
 from relic_rl.representation.weights import load_encoder_weights
-from relic_rl.runtime.distributed import Processes, differ_across_processes, from_writer
+from relic_rl.runtime.distributed import Processes, from_writer, odd_ranks
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.optimisers import build_optimiser
 from relic_rl.runtime.schedules import scaled_learning_rate
@@ -220,7 +221,7 @@ def build_learner(
         device=device,
         dtype=dtype,
     )
-    if differ_across_processes([networks.encoder, networks.objective]):
+    if odd_ranks([networks.encoder, networks.objective]):
         raise RunFailed("the processes start from different weights: do all run the same version?")
     return learner
 

@@ -1,4 +1,4 @@
-"""Collects the frames of Atari games that ``relic_rl.pretrain --data atari`` trains on, or recalls them."""
+"""Collects the frames of Atari games that ``--data atari`` means, or recalls them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from envs.atari_games import atari_id
 from envs.ids import parse_env_id
 from envs.make import make_vector_env, validate_env_id
+from relic_rl.data_options import DataOptions
 from relic_rl.images.atari_frames import (
     GameFrames,
     collect_frames,
@@ -23,7 +24,6 @@ from relic_rl.images.atari_frames import (
 from relic_rl.images.cache import cache_folder
 from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.store import stored_or_made
-from relic_rl.pretrain_options import PretrainConfig
 from relic_rl.runtime.checkpoint import list_checkpoints
 from relic_rl.runtime.seeding import Streams
 from relic_rl.saved_agent import open_agent, run_options
@@ -33,7 +33,7 @@ Split = Literal["train", "test"]
 
 
 def atari_splits(
-    config: PretrainConfig, device: torch.device, note: Callable[[str], None]
+    config: DataOptions, device: torch.device, note: Callable[[str], None]
 ) -> tuple[LabelledImages, LabelledImages]:
     """Training and test frames of the games.
 
@@ -92,7 +92,7 @@ def trained_runs(runs: tuple[str, ...], games: list[str]) -> dict[str, Path]:
 
 
 def _play(
-    config: PretrainConfig, game: str, split: Split, count: int, run: Path | None, device: torch.device
+    config: DataOptions, game: str, split: Split, count: int, run: Path | None, device: torch.device
 ) -> GameFrames:
     """Frames of one game, in episodes of this split alone."""
     streams = Streams(config.data_seed)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from relic_rl.data_options import ATARI, DataOptions
 from relic_rl.runtime.config import option
 
 OBJECTIVES = Literal["relic", "infonce", "simclr", "byol", "curl", "amdim"]
@@ -13,24 +14,16 @@ TEMPERED = {"objective": ("relic", "infonce", "simclr")}
 RELIC_ONLY = {"objective": ("relic",)}
 CONTRASTED = {"objective": ("relic", "infonce")}
 AVERAGED = {"objective": ("relic", "infonce", "byol", "curl"), "target": ("ema",)}
-ATARI, GENERATED = "atari", "content-style"
-ATARI_ONLY = {"data": (ATARI,)}
-GENERATED_ONLY = {"data": (GENERATED,)}
-IN_MEMORY = {"data": (ATARI, GENERATED)}
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(DataOptions):
     """Pretrain an encoder on images with RELIC or another objective; an agent can start from the result.
 
     The defaults below hold where neither preset nor command line says otherwise. Several processes (GPUs,
     machines) are started by torchrun: torchrun --nproc-per-node 8 -m relic_rl.pretrain ...
     """
 
-    data: str = option(
-        GENERATED,
-        "DIR with train/CLASS/FILE and val/CLASS/FILE (ImageNet's layout), atari, or content-style (generated)",
-    )
     objective: OBJECTIVES = option("relic", "what is minimised")
     encoder: Literal["nature", "impala", "resnet18", "resnet50"] = option("nature", "convolutional encoder")
     encoder_weights: str | None = option(
@@ -38,20 +31,7 @@ class PretrainConfig:
     )
     seed: int = option(0, "seed of every stream of random numbers", min=0)
 
-    # ---- data
-    games: tuple[str, ...] = option(
-        ("pong", "breakout", "boxing", "freeway", "ms_pacman", "seaquest", "space_invaders", "qbert"),
-        "Atari games to collect frames of",
-        when=ATARI_ONLY,
-    )
-    policies: tuple[str, ...] = option(
-        (), "run directories of `train` whose agents play their game; the others are played at random", when=ATARI_ONLY
-    )
-    protocol: Literal["v5", "noop"] = option("v5", "Atari protocol", when=ATARI_ONLY)
-    engine: Literal["envpool", "ale"] = option("envpool", "Atari engine; ale shows no memory to label", when=ATARI_ONLY)
-    num_images: int = option(20_000, "training images (of all games together)", min=2, when=IN_MEMORY)
-    num_test_images: int = option(2_000, "test images", min=2, when=IN_MEMORY)
-    data_seed: int = option(0, "seed of the data, the same for runs that are compared", min=0, when=IN_MEMORY)
+    # ---- what is seen of the data
     image_size: int = option(84, "height and width that the encoder sees, pixels", min=8)
     color: Literal["auto", "rgb", "grey"] = option("auto", "what the encoder sees; auto: what the data have")
     stack: int = option(1, "times that the channels are repeated, for an agent that stacks frames", min=1)
@@ -138,6 +118,7 @@ class PretrainConfig:
 
     def problems(self) -> Iterator[str]:
         """What no single option shows."""
+        yield from super().problems()
         if self.batch_size % self.accumulate or self.batch_size // self.accumulate < 2:
             yield (
                 f"--batch-size {self.batch_size} does not split into --accumulate {self.accumulate} parts of "
@@ -149,5 +130,3 @@ class PretrainConfig:
             yield "--color rgb: frames of Atari games are grey; leave it out"
         if self.data == ATARI and self.stack != 1:
             yield "--stack: frames of Atari games are stacks of four already; leave it out"
-        if self.data == ATARI and not self.games:
-            yield "--games names no game"

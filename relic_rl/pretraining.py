@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 
@@ -20,19 +18,19 @@ from relic_rl.runtime.distributed import (
     Processes,
     failures_of_others,
     from_writer,
-    gather_to_all,
     launched_processes,
     local_device,
     process_group,
+    together,
 )
 from relic_rl.runtime.errors import BadInput, user_errors
 from relic_rl.runtime.interrupts import Interrupts
+from relic_rl.runtime.liveness import Peers
 from relic_rl.runtime.precision import PrecisionDecision, decide_precision, encoder_step, set_fp32_products
 from relic_rl.runtime.resume import resolve_resume
 from relic_rl.runtime.rundir import RunDir
 from relic_rl.runtime.seeding import Streams
 
-T = TypeVar("T")
 _TIMED_IMAGES = 256  # of a training step that precision is decided by
 
 
@@ -44,15 +42,15 @@ def pretrain(config: PretrainConfig) -> int:
             f"--batch-size {config.batch_size} does not split into {config.accumulate} parts over "
             f"{processes.world_size} processes: give a multiple of {config.accumulate * processes.world_size}"
         )
-    set_threads(config.threads)
+    set_threads(config.threads, processes.local_world_size)
     device = resolve_device(local_device(config.device, processes))
     if config.precision == "fp16" and device.type != "cuda":
         raise BadInput("--precision fp16 is for GPUs: give auto, fp32 or bf16")
-    with process_group(processes, device):
-        return _pretrain(config, processes, device)
+    with process_group(processes, device) as peers:
+        return _pretrain(config, processes, device, peers)
 
 
-def _pretrain(config: PretrainConfig, processes: Processes, device: torch.device) -> int:
+def _pretrain(config: PretrainConfig, processes: Processes, device: torch.device, peers: Peers | None) -> int:
     """`pretrain`, in the group of all processes."""
     streams = Streams(config.seed)
     products = set_fp32_products(device)
@@ -65,6 +63,7 @@ def _pretrain(config: PretrainConfig, processes: Processes, device: torch.device
         channels = views.channels(source.channels)
         networks = together(lambda: build.build_networks(config, channels, streams, device))
     precision = from_writer(_decide(config, networks, channels, device) if processes.is_writer else None)
+    assert precision is not None
     dtype = torch.float16 if config.precision == "fp16" else precision.autocast_dtype
     plan = build.build_plan(config, source, streams, processes)
 
@@ -76,7 +75,7 @@ def _pretrain(config: PretrainConfig, processes: Processes, device: torch.device
             return RunDir(where, name=name, resume=resume is not None)
         return contextlib.nullcontext(None)
 
-    with together(open_directory) as directory, Interrupts() as interrupts, failures_of_others():
+    with together(open_directory) as directory, Interrupts() as interrupts, failures_of_others(peers):
         learner = build.build_learner(config, networks, views, source, plan, streams, device, dtype)
         watch = CollapseWatch(*build.chance(config), start=max(100, learner.total // 20))
         run = together(lambda: PretrainRun(config, source, plan, learner, watch, directory, interrupts, loaded))
@@ -103,25 +102,6 @@ def _pretrain(config: PretrainConfig, processes: Processes, device: torch.device
             if source.broken:
                 run.progress.note(f"{len(source.broken)} files could not be used: result.json lists them")
     return 0
-
-
-def together(action: Callable[[], T]) -> T:
-    """Do something in every process; where one is given bad input all of them end.
-
-    Raises:
-        BadInput: this process's, or else another one's.
-    """
-    error: ValueError | None = None
-    try:
-        done = action()
-    except ValueError as caught:
-        error = caught
-    told = [problem for problem in gather_to_all(None if error is None else str(error)) if problem is not None]
-    if error is not None:
-        raise error
-    if told:
-        raise BadInput(told[0])
-    return done
 
 
 def _decide(config: PretrainConfig, networks: build.Networks, channels: int, device: torch.device) -> PrecisionDecision:

@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agents.agent import Agent
 from agents.auxiliary import AuxiliaryLoss
@@ -27,6 +29,7 @@ from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder, build_encoder
 from relic_rl.representation.objectives import Objective
 from relic_rl.representation.weights import load_encoder_weights
+from relic_rl.runtime.distributed import Processes, gather_numbers
 from relic_rl.runtime.seeding import Streams
 from relic_rl.train_options import TrainConfig
 
@@ -44,14 +47,20 @@ class Networks(NamedTuple):
         return getattr(self.objective, "critic", None)
 
 
-def build_env(config: TrainConfig, stream: str, num_envs: int, streams: Streams, threads: int) -> VectorEnv:
-    """Environments for training ("train_env") or evaluation ("eval_env"), which share no seed."""
+def build_env(
+    config: TrainConfig, stream: str, num_envs: int, streams: Streams, threads: int, *, first_env: int = 0
+) -> VectorEnv:
+    """Environments for training ("train_env") or evaluation ("eval_env"), which share no seed.
+
+    ``first_env``: index of the first of them, where other processes have those before.
+    """
     return make_vector_env(
         config.env,
         num_envs,
         engine=config.engine,
         protocol=config.protocol,
         seed=streams.seed_sequence(stream),
+        first_env=first_env,
         num_threads=threads,
     )
 
@@ -75,11 +84,19 @@ def build_networks(config: TrainConfig, env: VectorEnv, streams: Streams, device
         size = config.lstm_size
         network = RecurrentQNetwork(encoder, env.num_actions, state_size=size, hidden_size=size)
     network = network.to(device)
-    return Networks(network, objective_from_options(config, encoder), notes)
+    objective = objective_from_options(config, encoder)
+    if objective is not None:
+        objective.gathered = config.contrast_set == "gathered"
+    return Networks(network, objective, notes)
+
+
+def own_stream(name: str, processes: Processes) -> str:
+    """The name of a stream of random numbers that each process has for itself."""
+    return f"{name} of rank {processes.rank}" if processes.are_several else name
 
 
 def build_auxiliary(
-    config: TrainConfig, networks: Networks, streams: Streams, device: torch.device
+    config: TrainConfig, networks: Networks, streams: Streams, device: torch.device, processes: Processes
 ) -> AuxiliaryLoss | None:
     """The auxiliary loss that agents add to their own, if the objective has one."""
     if networks.objective is None:
@@ -87,7 +104,7 @@ def build_auxiliary(
     return AuxiliaryLoss(
         networks.objective,
         parse_augmentation(config.augmentation),
-        streams.torch("augmentation", device),
+        streams.torch(own_stream("augmentation", processes), device),
         weight=config.aux_weight,
         batch_size=config.aux_batch_size,
         every=config.aux_every,
@@ -102,6 +119,7 @@ def build_ppo(
     device: torch.device,
     autocast_dtype: torch.dtype | None,
     replay: SequenceReplay | None,
+    processes: Processes,
 ) -> PPO:
     """PPO over the networks, and over a replay of frames where the auxiliary loss draws from one."""
     assert isinstance(networks.network, ActorCritic)
@@ -111,8 +129,8 @@ def build_ppo(
         observation_shape=env.observation_shape,
         generators={
             "action": streams.torch("exploration", device),
-            "minibatch": streams.torch("replay", torch.device("cpu")),
-            "augmentation": streams.torch("augmentation", device),
+            "minibatch": streams.torch(own_stream("replay", processes), torch.device("cpu")),
+            "augmentation": streams.torch(own_stream("augmentation", processes), device),
         },
         total_steps=config.total_steps,
         num_steps=config.num_steps,
@@ -128,7 +146,7 @@ def build_ppo(
         entropy_coefficient=config.entropy_coefficient,
         clip_reward=config.clip_reward,
         life_loss_ends_return=config.life_loss,
-        auxiliary=build_auxiliary(config, networks, streams, device),
+        auxiliary=build_auxiliary(config, networks, streams, device, processes),
         auxiliary_frames=config.aux_frames,
         replay=replay,
         replay_seed=streams.integer("replay"),
@@ -136,6 +154,7 @@ def build_ppo(
         augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
         max_grad_norm=config.max_grad_norm,
+        processes=processes,
     )
 
 
@@ -147,6 +166,7 @@ def build_r2d2(
     device: torch.device,
     autocast_dtype: torch.dtype | None,
     replay: SequenceReplay,
+    processes: Processes,
 ) -> R2D2:
     """R2D2 over the networks and a replay."""
     assert isinstance(networks.network, RecurrentQNetwork)
@@ -155,21 +175,22 @@ def build_r2d2(
     return R2D2(
         RecurrentActor(
             copy.deepcopy(networks.network) if overlap else networks.network,
-            epsilon_ladder(env.num_envs),
+            epsilon_ladder(env.num_envs * processes.world_size)[processes.share(env.num_envs * processes.world_size)],
             streams.torch("exploration", device),
             autocast_dtype=autocast_dtype,
+            processes=processes,
         ),
         R2D2Learner(
             networks.network,
             geometry.layout,
             geometry.stack,
-            streams.torch("augmentation", device),
+            streams.torch(own_stream("augmentation", processes), device),
             discount=config.discount,
             learning_rate=config.learning_rate,
             adam_epsilon=config.adam_epsilon,
             target_period=config.target_period,
             eta=config.priority_eta,
-            auxiliary=build_auxiliary(config, networks, streams, device),
+            auxiliary=build_auxiliary(config, networks, streams, device, processes),
             auxiliary_spacing=config.aux_spacing,
             separate_episodes=config.aux_negatives == "other-episodes",
             augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
@@ -184,6 +205,7 @@ def build_r2d2(
         life_loss_ends_return=config.life_loss,
         overlap=overlap,
         replayed_frames=config.aux_frames == "replay",
+        processes=processes,
     )
 
 
@@ -202,36 +224,71 @@ def build_agent(
     device: torch.device,
     autocast_dtype: torch.dtype | None,
     run_dir: Path,
+    processes: Processes,
     *,
     resumed: bool,
 ) -> Agent:
-    """The agent, and its replay if it has one."""
+    """The agent, and its replay if it has one.
+
+    Args:
+        config: the options; what processes split between them is this one's part.
+        env: this process's environments.
+        networks: what is learned.
+        streams: of random numbers.
+        device: where to compute.
+        autocast_dtype: torch.bfloat16 or None.
+        run_dir: where a replay on disk is kept.
+        processes: this one among all.
+        resumed: a replay on disk is opened.
+    """
     replay = None
     if config.agent == "r2d2" or (networks.objective is not None and config.aux_frames == "replay"):
-        replay = build_replay(config, env, networks.notes, device, run_dir, resumed=resumed)
+        replay = build_replay(config, env, networks.notes, device, run_dir, processes, resumed=resumed)
     if config.agent == "ppo":
-        return build_ppo(config, env, networks, streams, device, autocast_dtype, replay)
+        return build_ppo(config, env, networks, streams, device, autocast_dtype, replay, processes)
     assert replay is not None
-    return build_r2d2(config, env, networks, streams, device, autocast_dtype, replay)
+    return build_r2d2(config, env, networks, streams, device, autocast_dtype, replay, processes)
 
 
 def build_replay(
-    config: TrainConfig, env: VectorEnv, notes: list[str], device: torch.device, run_dir: Path, *, resumed: bool
+    config: TrainConfig,
+    env: VectorEnv,
+    notes: list[str],
+    device: torch.device,
+    run_dir: Path,
+    processes: Processes,
+    *,
+    resumed: bool,
 ) -> SequenceReplay:
-    """A replay in memory, or on disk in the run's directory, where a resumed run opens it; ``notes`` get its size."""
+    """A replay, or a process's shard of one; ``notes`` get its size.
+
+    It is in memory, or on disk in the run's directory, where a resumed run opens it.
+    """
     geometry = replay_geometry(config, env)
-    directory = run_dir / "replay" if config.replay_on_disk else None
+    directory = run_dir / replay_folder(processes) if config.replay_on_disk else None
     options: dict[str, Any] = {
         "priority_exponent": config.priority_exponent,
         "importance_exponent": config.importance_exponent,
         "pin_memory": device.type == "cuda",
+        "gather": gather_floats if processes.are_several else None,
     }
-    notes.append(str(geometry.memory(directory)))
+    notes.append(str(geometry.memory(directory)) + (" for each process" if processes.are_several else ""))
     if directory is not None and resumed and persistence.exists(directory):
         return SequenceReplay.load(directory, geometry, mapped=True, **options)
     if directory is not None:
         shutil.rmtree(directory, ignore_errors=True)  # half made by a run that was killed before it began
     return SequenceReplay(geometry, directory=directory, **options)
+
+
+def replay_folder(processes: Processes) -> str:
+    """The folder of a process's replay in the run's directory."""
+    return f"replay-{processes.rank}-of-{processes.world_size}" if processes.are_several else "replay"
+
+
+def gather_floats(own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers [K] of each process by rank, [R, K], on all of them."""
+    gathered: NDArray[np.float64] = gather_numbers(torch.from_numpy(own)).numpy()
+    return gathered
 
 
 def replay_geometry(config: TrainConfig, env: VectorEnv) -> ReplayGeometry:

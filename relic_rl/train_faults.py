@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 from envs.types import VectorEnv
 from envs.watchdog import EngineError, WatchedEnv
-from relic_rl.runtime.errors import PREFIX, RunFailed, fit_line
+from relic_rl.runtime.errors import RunFailed, end_process
 from relic_rl.runtime.files import write_json
 from relic_rl.runtime.guard import NotFinite
+from relic_rl.runtime.liveness import Peers
 from relic_rl.train_options import CONTRASTIVE, TrainConfig
 from relic_rl.train_run import Run
 
@@ -33,7 +33,7 @@ def watched(env: VectorEnv, config: TrainConfig) -> Iterator[WatchedEnv]:
     Raises:
         RunFailed: the engine failed within this block.
     """
-    watched_env = WatchedEnv(env, config.env, config.env_timeout, end_hung_process)
+    watched_env = WatchedEnv(env, config.env, config.env_timeout, end_process)
     try:
         yield watched_env
     except EngineError as error:
@@ -49,39 +49,40 @@ def rescued(run: Run) -> Iterator[None]:
     After a failure of the engine the games in flight are lost, and the rollout they were part of. After one of
     the disk all there is is saved, if the disk takes it by now; what somebody deleted is made anew. Numbers that
     are not finite have not reached the weights: the newest checkpoint is as good as they are, and what was seen
-    is written beside it.
+    is written beside it. Of several processes none can save without the others: the newest checkpoint is what is kept.
     """
     try:
         yield
     except EngineError:
-        run.save(games=False)
+        if not run.processes.are_several:
+            run.save(games=False)
         raise
     except OSError:
-        with contextlib.suppress(OSError):
-            run.directory.restore()
-            run.save(games=run.agent.at_boundary)
+        if run.directory is not None and not run.processes.are_several:
+            with contextlib.suppress(OSError):
+                run.directory.restore()
+                run.save(games=run.agent.at_boundary)
         raise
     except NotFinite as error:
+        if run.directory is None:
+            raise
         where = {"agent_steps": run.agent.steps, "updates": run.agent.updates}
         write_json(run.directory.path / DUMP, where | error.seen)
         raise RunFailed(f"{error}; what was seen is in {DUMP}") from error
 
 
-def end_hung_run(run: Run, message: str) -> None:
+def end_hung_run(run: Run, peers: Peers | None, message: str) -> None:
     """Save and end the process, from the watchdog's thread: nothing else gets the other one out of the engine.
 
     Args:
         run: its thread is held inside the engine, so agent and records do not change meanwhile.
+        peers: the other processes, which are told; None for a single process, which alone can save.
         message: what hangs.
     """
-    with contextlib.suppress(Exception):  # saved or not, the process must end
-        run.save(games=False)
+    if peers is not None:
+        peers.close(message)
+    else:
+        with contextlib.suppress(Exception):  # saved or not, the process must end
+            run.save(games=False)
     run.progress.stop()
-    end_hung_process(f"{message}; {run.directory.kept()}")
-
-
-def end_hung_process(message: str) -> None:
-    """Write the line and end the process with exit code 1, whatever its other threads do."""
-    with contextlib.suppress(OSError):
-        os.write(2, (fit_line(PREFIX + message) + "\n").encode())
-    os._exit(1)
+    end_process(f"{message}; {run.directory.kept()}" if run.directory is not None else message)

@@ -130,6 +130,11 @@ class TrainConfig:
         "contrast a frame with all others of the batch, or only with those of other episodes (PPO: environments)",
         when={"objective": ("relic", "infonce")},
     )
+    contrast_set: Literal["gathered", "local"] = option(
+        "gathered",
+        "several processes: contrast a frame with those of all processes, or with those of its own only",
+        when={"objective": ("relic", "infonce", "simclr", "curl", "amdim")},
+    )
     augmentation: str = option(
         "shift,intensity",
         "augmentations of the objective's views, comma separated",

@@ -17,6 +17,13 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(THREADS)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keeps features, frames and folders' contents out of the user's cache, and what is there out of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "relic_rl"
+
+
 @pytest.fixture
 def tmpfs(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Mounts a small file system with the options given; skips the test without the right to."""

@@ -11,6 +11,7 @@ from image_files import write_photographs
 from relic_rl.evaluate import available_kinds, main
 from relic_rl.evaluate_kinds.encoders import preparation
 from relic_rl.evaluation.knn import knn_accuracy
+from relic_rl.evaluation.report import read_result as result
 from relic_rl.images.content_style import content_style_images
 from relic_rl.images.splits import MemorySplit, Sample
 from relic_rl.representation.encoders import build_encoder
@@ -22,20 +23,11 @@ SMALL = [*MACHINE, "--num-images", "120", "--num-test-images", "40"]
 MADE_BY = {"encoder": "nature", "feature_dim": 16, "objective": "relic", "seed": 3}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def write_encoder(path: Path, channels: int = 3, seed: int = 0, **metadata) -> Path:
     torch.manual_seed(seed)
     encoder = build_encoder("nature", in_channels=channels, image_size=(36, 36), feature_dim=16)
     save_encoder(path, encoder, MADE_BY | {"in_channels": channels, "image_size": [36, 36]} | metadata)
     return path
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 def test_every_kind_is_found_and_lists_itself(capsys):
@@ -114,7 +106,7 @@ def test_results_are_joined(tmp_path, capsys):
     for kind in (["knn"], []):
         assert main([*kind, "--compare", *folders, "--out", str(tmp_path / f"all{len(kind)}")]) == 0
         assert "relic" in capsys.readouterr().out
-    joined = result(tmp_path / "all1")["metrics"]
+    joined = json.loads((tmp_path / "all1" / "result.json").read_text())["metrics"]
     both = [result(tmp_path / f"relic-{seed}")["metrics"]["member/test/k=9"] for seed in (0, 1)]
     assert joined["relic"]["member/test/k=9"]["mean"] == pytest.approx(np.mean(both))
     assert joined["untrained"]["member/test/k=9"]["half_width"] is None

@@ -1,6 +1,5 @@
 """`evaluate invariance`: interventions on held-out images, the critic that is used, shares of variance."""
 
-import json
 import math
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from image_files import write_photographs
 from relic_rl.evaluate import main
 from relic_rl.evaluate_kinds.invariance import _rows, compare_remarks
 from relic_rl.evaluation.class_statistics import class_statistics
+from relic_rl.evaluation.report import read_result as result
 from relic_rl.evaluation.variance_shares import variance_share
 from relic_rl.images.content_style import content_style_images
 from relic_rl.representation.critic import Critic
@@ -23,11 +23,6 @@ MADE_BY = {"encoder": "nature", "in_channels": 3, "image_size": [36, 36], "featu
 MADE_BY |= {"objective_options": {"temperature": 0.2}}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def encoder(tmp_path: Path):
     """One that sees luma only, so that grey is nothing to it."""
@@ -38,10 +33,6 @@ def encoder(tmp_path: Path):
         encoder.conv1.weight.copy_(3 * grey * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1))
     save_encoder(tmp_path / "encoder.safetensors", encoder, MADE_BY)
     return encoder
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 def measure(tmp_path: Path, out: str, *more: str) -> dict:

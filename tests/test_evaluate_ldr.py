@@ -1,6 +1,5 @@
 """`evaluate ldr`: the ratio of an encoder's features, joined with others'."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,12 @@ import torch
 from relic_rl.evaluate import main
 from relic_rl.evaluation.class_statistics import class_statistics
 from relic_rl.evaluation.ldr import discriminant_ratio
+from relic_rl.evaluation.report import read_result as result
 from relic_rl.images.content_style import content_style_images
 from relic_rl.representation.encoders import build_encoder
 from relic_rl.representation.weights import save_encoder
 
 SMALL = ["--device", "cpu", "--threads", "1", "--workers", "0", "--num-images", "40", "--num-test-images", "160"]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -28,10 +23,6 @@ def encoder(tmp_path: Path):
     made_by = {"encoder": "nature", "in_channels": 3, "image_size": [36, 36], "feature_dim": 16, "objective": "relic"}
     save_encoder(tmp_path / "encoder.safetensors", encoder, made_by)
     return encoder
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 def test_it_is_the_ratio_of_the_features(encoder, tmp_path, capsys, monkeypatch):

@@ -36,11 +36,6 @@ UPDATES = 12  # of TINY: 4 an epoch
 UNCHANGED = ["crop_area=[1,1]", "crop_ratio=[1,1]", "flip=0", "jitter=0", "grey=0", "blur=0", "solarise=0"]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def result(run: Path) -> dict:
     return json.loads((run / "result.json").read_text())
 

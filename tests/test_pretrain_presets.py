@@ -18,8 +18,7 @@ SMALL += ["--epochs", "2", "--warmup-epochs", "1", "--knn-every", "0"]
     ("preset", "size"),
     [("imagenet-nature", 84), ("imagenet-impala", 84), ("imagenet-resnet50-100ep", 64), ("imagenet-resnet50", 64)],
 )
-def test_preset_trains(preset: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_preset_trains(preset: str, size: int, tmp_path: Path) -> None:
     photographs = write_photographs(tmp_path / "photos")
     run = tmp_path / "run"
     options = ["--data", str(photographs), "--image-size", str(size), "--run-dir", str(run)]

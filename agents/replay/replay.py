@@ -24,7 +24,7 @@ from agents.replay.batch import Observations, SequenceBatch
 from agents.replay.errors import ReplayError
 from agents.replay.geometry import ReplayGeometry
 from agents.replay.reader import read_observations, read_sequences
-from agents.replay.sampler import PrioritizedSampler
+from agents.replay.sampler import Gather, PrioritizedSampler
 from agents.replay.storage import ENDS_EPISODE, ENDS_RETURN, NO_ACTION, Storage
 from envs.types import EnvStep
 from relic_rl.runtime.profile import section
@@ -45,6 +45,7 @@ class SequenceReplay:
         priority_exponent: alpha in P(i) = p_i^alpha / sum_k p_k^alpha.
         importance_exponent: beta in w_i = (P(i))^-beta / max_j w_j.
         pin_memory: hand out frames in pinned memory, for faster copies to a GPU.
+        gather: of a shard, to learn of the others'; see `agents.replay.sampler`.
 
     Raises:
         ReplayError: memory or disk do not suffice.
@@ -59,6 +60,7 @@ class SequenceReplay:
         priority_exponent: float = 0.9,
         importance_exponent: float = 0.6,
         pin_memory: bool = False,
+        gather: Gather | None = None,
     ) -> None:
         geometry.memory(directory).check()
         arrays = allocate(geometry.flat_specs(), directory)
@@ -69,6 +71,7 @@ class SequenceReplay:
             priority_exponent=priority_exponent,
             importance_exponent=importance_exponent,
             pin_memory=pin_memory,
+            gather=gather,
         )
         if directory is not None:
             self.save(directory)  # from now on the folder can be opened again, even after a kill
@@ -83,6 +86,7 @@ class SequenceReplay:
         priority_exponent: float = 0.9,
         importance_exponent: float = 0.6,
         pin_memory: bool = False,
+        gather: Gather | None = None,
     ) -> SequenceReplay:
         """A replay saved in ``directory``, checked.
 
@@ -96,6 +100,7 @@ class SequenceReplay:
             priority_exponent: as for the class.
             importance_exponent: as for the class.
             pin_memory: as for the class.
+            gather: as for the class.
 
         Raises:
             ReplayError: there is none, it is damaged, it is another one, or memory does not suffice.
@@ -112,6 +117,7 @@ class SequenceReplay:
             priority_exponent=priority_exponent,
             importance_exponent=importance_exponent,
             pin_memory=pin_memory,
+            gather=gather,
         )
         replay._forget(max(0, replay.position - geometry.rows), replay._horizon())
         try:
@@ -133,6 +139,7 @@ class SequenceReplay:
         priority_exponent: float,
         importance_exponent: float,
         pin_memory: bool,
+        gather: Gather | None,
     ) -> None:
         """Build the three parts around arrays, empty or restored."""
         self.geometry = geometry
@@ -143,7 +150,10 @@ class SequenceReplay:
         compressed = geometry.compressed_bytes is not None
         self._storage = Storage(arrays, layout, compressed=compressed)
         self._sampler = PrioritizedSampler(
-            arrays, priority_exponent=priority_exponent, importance_exponent=importance_exponent
+            arrays,
+            priority_exponent=priority_exponent,
+            importance_exponent=importance_exponent,
+            gather=gather,
         )
         self._follow()
 
@@ -176,6 +186,11 @@ class SequenceReplay:
     def num_sequences(self) -> int:
         """Sequences that can be drawn."""
         return int(np.count_nonzero(self._sampler.tree.leaves))
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether there is a sequence to draw."""
+        return self._sampler.tree.total > 0
 
     def add(
         self,

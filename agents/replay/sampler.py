@@ -5,11 +5,15 @@ and 3.4; the exponents are those of Kapturowski et al., 2019.
 
 Departures: a new sequence enters with the largest priority seen so far, as in Schaul et al.; the actors of
 R2D2 compute one from their own Q-values.
+
+Of several processes each keeps a shard of the sequences, and draws from it as many as every other. Weights make up
+for shards of different total priority: in expectation an update is that of one replay with all sequences
+(`shard_weights`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +26,40 @@ from agents.replay.sum_tree import SumTree, padded
 _LEAST = 1e-6  # smallest priority: no sequence is lost for ever
 
 
+Gather = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def shard_weights(
+    drawn: NDArray[np.float64], total: float, totals: NDArray[np.float64], least: float, exponent: float
+) -> NDArray[np.float64]:
+    """Importance weights of sequences drawn from one of R shards, B / R from each.
+
+    One replay with all sequences would draw i with P(i) = p_i / S, S = sum_r S_r, and weigh it with P(i)^-beta over
+    the largest such weight of the batch. A shard draws it with p_i / S_r, for a share 1 / R of the batch. So its
+    weight is
+
+        w_i = (R S_r / S) * (p_i / min_j p_j)^-beta
+
+    and the mean of w_i g_i over the batch of all shards has the expectation of that of the one replay, whatever the
+    g_i, apart from the largest weight's, which depends on the batch there and here. With equal totals the weights are
+    those of the one replay.
+
+    Args:
+        drawn: p_i, exponent alpha applied, [B / R].
+        total: S_r of this shard.
+        totals: S_r of all shards, [R].
+        least: smallest p_j drawn by any shard.
+        exponent: beta.
+    """
+    weights: NDArray[np.float64] = len(totals) * total / totals.sum() * (drawn / least) ** -exponent
+    return weights
+
+
 class Draw(NamedTuple):
     """Sequences drawn (B: batch)."""
 
     leaf: NDArray[np.int64]  # [B]
-    weight: NDArray[np.float32]  # [B], importance weights in (0, 1]
+    weight: NDArray[np.float32]  # [B], importance weights; at most 1, of several shards at most R
 
 
 class PrioritizedSampler:
@@ -36,15 +69,24 @@ class PrioritizedSampler:
         arrays: of `PrioritizedSampler.specs`, zeros or restored; written in place.
         priority_exponent: alpha in P(i) = p_i^alpha / sum_k p_k^alpha.
         importance_exponent: beta in w_i = (P(i))^-beta / max_j w_j.
+        gather: from this shard's float64 [K] to those of all shards, [R, K]; None for a replay that is whole.
     """
 
-    def __init__(self, arrays: Arrays, *, priority_exponent: float, importance_exponent: float) -> None:
+    def __init__(
+        self,
+        arrays: Arrays,
+        *,
+        priority_exponent: float,
+        importance_exponent: float,
+        gather: Gather | None = None,
+    ) -> None:
         self.tree = SumTree(np.asarray(arrays["priority"]))
         self._largest: NDArray[np.float64] = np.asarray(arrays["largest_priority"])
         if self._largest[0] == 0.0:
             self._largest[0] = 1.0
         self._priority_exponent = priority_exponent
         self._importance_exponent = importance_exponent
+        self._gather = gather
 
     @staticmethod
     def specs(count: int) -> dict[str, ArraySpec]:
@@ -66,7 +108,7 @@ class PrioritizedSampler:
             self.tree.set(gone, np.zeros(len(gone)))
 
     def draw(self, batch_size: int, rng: np.random.Generator) -> Draw:
-        """Draw B sequences, one from each of B equal parts of the total priority.
+        """Draw B sequences, one from each of B equal parts of the total priority; all shards draw together.
 
         Raises:
             ReplayError: there is no sequence yet.
@@ -77,7 +119,13 @@ class PrioritizedSampler:
         # Above 0 by a rounding error at most, below total strictly.
         part = (np.arange(batch_size) + rng.random(batch_size)) / batch_size
         leaf = self.tree.find(np.minimum(part * total, np.nextafter(total, 0)))
-        weight = (self.tree.leaves[leaf] / total) ** -self._importance_exponent
+        drawn = self.tree.leaves[leaf]
+        if self._gather is not None:
+            everywhere = self._gather(np.array([total, drawn.min(), self._largest[0]]))
+            self._largest[0] = everywhere[:, 2].max()  # a new sequence enters every shard alike
+            totals, least = everywhere[:, 0], everywhere[:, 1].min()
+            return Draw(leaf, shard_weights(drawn, total, totals, least, self._importance_exponent).astype(np.float32))
+        weight = (drawn / total) ** -self._importance_exponent
         return Draw(leaf, (weight / weight.max()).astype(np.float32))
 
     def update(self, leaf: NDArray[np.int64], priority: NDArray[np.float64]) -> None:

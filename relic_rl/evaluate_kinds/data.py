@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from relic_rl.evaluate_kinds.shared_options import ATARI, GENERATED, EncoderOptions
+from relic_rl.data_options import ATARI, GENERATED
+from relic_rl.evaluate_kinds.shared_options import EncoderOptions
 from relic_rl.images.content_style import content_style_images
 from relic_rl.images.splits import CLASS, FolderSplit, MemorySplit, Split
 from relic_rl.images.styles import SPLITS
-from relic_rl.pretrain_options import PretrainConfig
 from relic_rl.runtime.errors import BadInput
 
 FRAME_STACK = 4  # of every Atari protocol
@@ -134,17 +134,7 @@ def _atari(
 ) -> Splits:
     from relic_rl.pretrain_frames import atari_splits  # noqa: PLC0415 (engines and agents, only if needed)
 
-    config = PretrainConfig(
-        data=ATARI,
-        games=options.games,
-        policies=options.policies,
-        protocol=options.protocol,
-        engine=options.engine,
-        num_images=options.num_images,
-        num_test_images=options.num_test_images,
-        data_seed=options.data_seed,
-    )
-    train, test = atari_splits(config, device, note)
+    train, test = atari_splits(options, device, note)
     found = {"train": train, "test": test}
     named = {name: MemorySplit(found[name]) for name in needs}
     return Splits(ATARI, named, train.num_classes, train.primary)

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from relic_rl.data_options import ATARI, GENERATED
 from relic_rl.evaluate_kinds.invariance_options import COSINE, Options
 from relic_rl.evaluate_kinds.opening import Evaluation, open_evaluation
-from relic_rl.evaluate_kinds.shared_options import ATARI, GENERATED, UNTRAINED
+from relic_rl.evaluate_kinds.shared_options import UNTRAINED
 from relic_rl.evaluation.class_statistics import class_statistics
 from relic_rl.evaluation.features import FeatureSet
 from relic_rl.evaluation.geometry import effective_rank, uniformity

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from relic_rl.data_options import ATARI, GENERATED
 from relic_rl.evaluate_kinds.linear_options import Options as LinearOptions
-from relic_rl.evaluate_kinds.shared_options import ATARI, GENERATED
 from relic_rl.runtime.config import option
 
 

@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from relic_rl.data_options import GENERATED_ONLY, DataOptions
 from relic_rl.runtime.config import option
 
-ATARI, GENERATED = "atari", "content-style"
 UNTRAINED = "untrained"
-_ATARI_ONLY = {"data": (ATARI,)}
-_IN_MEMORY = {"data": (ATARI, GENERATED)}
 
 
 @dataclass(frozen=True)
-class EncoderOptions:
-    """Evaluate an encoder on images."""
+class _Encoder:
+    """Which encoder."""
 
     encoder: str | None = option(
         None, "encoder.safetensors of pretrain or train, another project's ResNet (FILE or FILE#PREFIX), or untrained"
@@ -25,30 +23,17 @@ class EncoderOptions:
         None, "what to build where no file says it: for --encoder untrained"
     )
     name: str | None = option(None, "the encoder's name in tables, the same for all its seeds; default: its objective")
-    data: str = option(
-        GENERATED,
-        "DIR with train/CLASS/FILE and val/CLASS/FILE (ImageNet's layout), atari, or content-style (generated)",
-    )
-    games: tuple[str, ...] = option(
-        ("pong", "breakout", "boxing", "freeway", "ms_pacman", "seaquest", "space_invaders", "qbert"),
-        "Atari games to take frames of",
-        when=_ATARI_ONLY,
-    )
-    policies: tuple[str, ...] = option(
-        (), "run directories of `train` whose agents play their game; the others are played at random", when=_ATARI_ONLY
-    )
-    protocol: Literal["v5", "noop"] = option("v5", "Atari protocol", when=_ATARI_ONLY)
-    engine: Literal["envpool", "ale"] = option(
-        "envpool", "Atari engine; ale shows no memory to label", when=_ATARI_ONLY
-    )
-    num_images: int = option(20_000, "training images (of all games together)", min=2, when=_IN_MEMORY)
-    num_test_images: int = option(2_000, "images of each other split", min=2, when=_IN_MEMORY)
+
+
+@dataclass(frozen=True)
+class EncoderOptions(DataOptions, _Encoder):  # in the help _Encoder's come first
+    """Evaluate an encoder on images."""
+
     ood: tuple[str, ...] = option(
         ("ood",),
         "splits of generated images in styles that training never shows: ood (all factors at once), ood-FACTOR (one)",
-        when={"data": (GENERATED,)},
+        when=GENERATED_ONLY,
     )
-    data_seed: int = option(0, "seed of the data, the same for encoders that are compared", min=0, when=_IN_MEMORY)
     image_size: int | None = option(
         None, "height and width that the encoder sees, pixels; default: what it was built for", min=8
     )
@@ -65,12 +50,11 @@ class EncoderOptions:
 
     def problems(self) -> Iterator[str]:
         """What no single option shows."""
+        yield from super().problems()
         if self.encoder is None:
             yield "--encoder is missing: give an encoder.safetensors, or untrained"
         elif self.encoder == UNTRAINED and self.architecture is None:
             yield "--encoder untrained needs --architecture: nature, impala, resnet18 or resnet50"
-        if self.data == ATARI and not self.games:
-            yield "--games names no game"
 
 
 @dataclass(frozen=True)
@@ -78,6 +62,21 @@ class LabelOptions(EncoderOptions):
     """Evaluate what features tell of labels."""
 
     label: str | None = option(None, "label to predict, or all; default: the data's main one (class, member, game)")
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(LabelOptions):
+    """Evaluate a classifier that is trained; its learning rate is chosen on images held out."""
+
+    augmentation: Literal["auto", "crops", "none"] = option(
+        "auto",
+        "of training images: crops (random resized crops and mirroring; the encoder runs in each epoch), none (linear: "
+        "features are computed once, fast), auto (crops for folders, none for others: crops would falsify labels)",
+    )
+    held_out: float = option(
+        0.1, "share of the images to learn from that the learning rate is chosen on", above=0, max=0.5
+    )
+    weight_decay: float = option(0.0, "of the weights that are trained", min=0)
 
 
 @dataclass(frozen=True)

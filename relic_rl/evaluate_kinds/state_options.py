@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from relic_rl.evaluate_kinds.shared_options import ATARI, EncoderOptions
+from relic_rl.data_options import ATARI
+from relic_rl.evaluate_kinds.shared_options import EncoderOptions
 from relic_rl.runtime.config import option
 
 

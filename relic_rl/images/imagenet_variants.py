@@ -50,13 +50,7 @@ class Variant:
 
 
 def named_by_wnid(root: Path, size: int, classes: Sequence[str], *, workers: int = 0) -> Variant:
-    """ImageNet-R or -A: folders that are named as those of the training images.
-
-    Args:
-        root: the data set's folder.
-        size: height and width that images are shown at, pixels.
-        classes: names of the classifier's C classes, those of the training folders.
-        workers: processes that decode.
+    """ImageNet-R or -A: folders that are named as those of the training images; arguments as `open_variant`'s.
 
     Raises:
         ValueError: no such folder, or none of its classes is the classifier's.
@@ -66,13 +60,7 @@ def named_by_wnid(root: Path, size: int, classes: Sequence[str], *, workers: int
 
 
 def named_by_index(root: Path, size: int, classes: Sequence[str], *, workers: int = 0) -> Variant:
-    """ImageNetV2: folders that are named by class index.
-
-    Args:
-        root: the data set's folder.
-        size: height and width that images are shown at, pixels.
-        classes: names of the classifier's C classes, WordNet IDs.
-        workers: processes that decode.
+    """ImageNetV2: folders that are named by class index; arguments as `open_variant`'s.
 
     Raises:
         ValueError: no such folder, a folder that is no class index, or none of its classes is the classifier's.
@@ -86,13 +74,7 @@ def named_by_index(root: Path, size: int, classes: Sequence[str], *, workers: in
 
 
 def objectnet(root: Path, size: int, classes: Sequence[str], *, workers: int = 0) -> Variant:
-    """ObjectNet, as its archive unpacks: images/ and mappings/, perhaps in objectnet-1.0/.
-
-    Args:
-        root: the data set's folder.
-        size: height and width that images are shown at, pixels.
-        classes: names of the classifier's C classes, WordNet IDs.
-        workers: processes that decode.
+    """ObjectNet as its archive unpacks, images/ and mappings/, maybe in objectnet-1.0/; arguments as `open_variant`'s.
 
     Raises:
         ValueError: no such folder, mapping files that are missing or do not fit together, or no class in common.
@@ -184,7 +166,14 @@ def _severities(places: Sequence[Path], name: str) -> dict[int, Path]:
 
 
 def open_variant(name: str, root: Path, size: int, classes: Sequence[str], *, workers: int = 0) -> Variant:
-    """A data set by its name: imagenet-r, imagenet-a, imagenet-v2 or objectnet.
+    """A data set by its name.
+
+    Args:
+        name: imagenet-r, imagenet-a, imagenet-v2 or objectnet.
+        root: the data set's folder.
+        size: height and width that images are shown at, pixels.
+        classes: names of the classifier's C classes, those of the training folders, WordNet IDs.
+        workers: processes that decode.
 
     Raises:
         ValueError: as each data set's own function.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from relic_rl.runtime.errors import BadInput
@@ -41,12 +43,21 @@ def device_name(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def set_threads(threads: int) -> int:
+def set_threads(threads: int, processes: int = 1) -> int:
     """Let torch use this many CPU threads; 0 leaves its own choice (all cores, or ``OMP_NUM_THREADS``).
+
+    Of several processes on this machine each takes its part of the cores: torch would let each have all of them, and
+    torchrun gives each a single one. An ``OMP_NUM_THREADS`` above 1 is somebody's choice and stands.
+
+    Args:
+        threads: of this process.
+        processes: processes on this machine that share its cores.
 
     Returns:
         The number in use.
     """
+    if not threads and processes > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        threads = max(1, len(os.sched_getaffinity(0)) // processes)
     if threads:
         torch.set_num_threads(threads)
     return torch.get_num_threads()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from relic_rl.runtime.distributed import mean_over_processes
+from relic_rl.runtime.distributed import gather_numbers
 
 
 class DeviceMeans:
@@ -32,4 +32,4 @@ class DeviceMeans:
         means = torch.stack([self._sums[name] / self._counts[name] for name in names]).cpu()
         self._sums.clear()
         self._counts.clear()
-        return dict(zip(names, mean_over_processes(means).tolist(), strict=True))
+        return dict(zip(names, gather_numbers(means).mean(0).tolist(), strict=True))

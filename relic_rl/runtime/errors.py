@@ -130,6 +130,18 @@ def _ending(error: BaseException) -> tuple[int | None, str]:
     return (1, describe_failure(error)) if is_foreseeable(error) else (None, "")
 
 
+def describe_end(error: BaseException) -> str:
+    """How a process ends with this exception, in one line of whatever length."""
+    return _ending(error)[1] or f"{type(error).__name__}: {error}"
+
+
+def end_process(message: str) -> None:
+    """Write the line and end the process with exit code 1, whatever its other threads do."""
+    with contextlib.suppress(OSError):
+        os.write(2, (fit_line(PREFIX + message) + "\n").encode())
+    os._exit(1)
+
+
 def is_foreseeable(error: BaseException) -> bool:
     """Whether a run may fail so without a bug: the operating system, memory, or as told by `RunFailed`."""
     return isinstance(error, RunFailed | OSError) or is_out_of_memory(error)

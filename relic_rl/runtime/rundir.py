@@ -25,6 +25,7 @@ from relic_rl.runtime.resume import CHECKPOINTS
 
 _LOCK = ".lock"
 _EARLY = {_LOCK, "config.yaml", "versions.json", "replay"}  # what a run writes before it begins
+_SHARD = re.compile(r"replay-\d+-of-\d+")  # a process's part of the replay
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # what file systems without locks answer
 _PACKAGES = (
     "torch",
@@ -162,7 +163,8 @@ class RunDir:
     def _clean_up(self, disposable: set[str]) -> None:
         """Remove the disposable files, if there are no others, and the directories made here."""
         with contextlib.suppress(OSError):
-            if self._fresh and self.path.is_dir() and set(os.listdir(self.path)) <= disposable:
+            left = {"replay" if _SHARD.fullmatch(name) else name for name in os.listdir(self.path)}
+            if self._fresh and self.path.is_dir() and left <= disposable:
                 for entry in self.path.iterdir():
                     if entry.is_dir():
                         shutil.rmtree(entry)

@@ -39,11 +39,12 @@ class ScriptedEnv:
     observation_shape = SHAPE
     frame_skip = 1
 
-    def __init__(self, games=MIXED, seed=0, invented_reward=0.0):
+    def __init__(self, games=MIXED, seed=0, invented_reward=0.0, first=0):
         self.games = games
         self.num_envs = len(games)
         self.seed = seed
         self.invented_reward = invented_reward
+        self.first = first  # index of the first environment
         self.episode = [0] * self.num_envs
         self.time = [0] * self.num_envs
         self.total = [0.0] * self.num_envs
@@ -72,9 +73,9 @@ class ScriptedEnv:
 
     def _row(self, i, invented):
         game = self.games[i][self.episode[i] % len(self.games[i])]
-        rng = np.random.default_rng((self.seed, i, self.episode[i], self.time[i]))
+        rng = np.random.default_rng((self.seed, self.first + i, self.episode[i], self.time[i]))
         image = rng.integers(0, 256, SHAPE, dtype=np.uint8)
-        image[0, 0, 0] = i
+        image[0, 0, 0] = self.first + i
         reward = self.invented_reward if invented else float(rng.integers(-3, 4))
         self.total[i] += 0.0 if invented else reward
         self.over[i] = not invented and self.time[i] == game.length

@@ -1,6 +1,5 @@
 """`linear` and `finetune` from command line to report."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from PIL import Image
 
 from relic_rl.evaluate import main
+from relic_rl.evaluation.report import read_result as result
 from relic_rl.representation.encoders import build_encoder
 from relic_rl.representation.weights import save_encoder
 from relic_rl.runtime.tensor_hash import hash_tensors
@@ -16,15 +16,6 @@ from relic_rl.runtime.tensor_hash import hash_tensors
 MACHINE = ["--device", "cpu", "--threads", "1", "--workers", "0"]
 SMALL = [*MACHINE, "--num-images", "160", "--num-test-images", "40", "--image-size", "36", "--epochs", "2"]
 UNTRAINED = ["--encoder", "untrained", "--architecture", "nature"]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 @pytest.fixture

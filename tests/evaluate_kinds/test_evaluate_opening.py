@@ -63,8 +63,7 @@ def viewed(one: Evaluation, **how) -> Evaluation:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_features_of_something_else_are_not_taken(tmp_path, monkeypatch, change):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_features_of_something_else_are_not_taken(own_cache, change):
     one = evaluation(PIXELS)
     first = one.features("test").features.clone()
     assert torch.equal(one.features("test").features, first)
@@ -73,14 +72,13 @@ def test_features_of_something_else_are_not_taken(tmp_path, monkeypatch, change)
     assert not torch.equal(found, first)
     fresh = dataclasses.replace(other, options=dataclasses.replace(other.options, cache_features=False))
     assert torch.equal(fresh.features("test").features, found)
-    assert len(list((tmp_path / "relic_rl" / "features").iterdir())) == 2
+    assert len(list((own_cache / "features").iterdir())) == 2
 
 
-def test_features_of_other_weights_are_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_features_of_other_weights_are_not_taken(own_cache):
     for content in ("weights", "others", "weights"):
         evaluation(PIXELS, content).features("test")
-    assert len(list((tmp_path / "relic_rl" / "features").iterdir())) == 2
+    assert len(list((own_cache / "features").iterdir())) == 2
 
 
 def test_an_edge_of_the_sweep_is_told_and_recorded(capsys):

@@ -1,7 +1,6 @@
 """`robustness` from command line to report, on folders in the layouts of the real data sets."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from imagenet_layouts import (
 from relic_rl.evaluate import main
 from relic_rl.evaluate_kinds.robustness import _variant_metrics
 from relic_rl.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from relic_rl.evaluation.report import read_result as result
 from relic_rl.evaluation.robustness import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, Hits
 from relic_rl.images.content_style import content_style_images
 from relic_rl.images.imagenet_variants import Variant
@@ -24,15 +24,6 @@ from relic_rl.images.imagenet_variants import Variant
 MACHINE = ["--device", "cpu", "--threads", "1", "--workers", "0"]
 UNTRAINED = ["--encoder", "untrained", "--architecture", "nature", "--image-size", "36"]
 PROBE = ["--epochs", "30", "--learning-rates", "10", "--augmentation", "none"]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 def test_every_data_set(tmp_path, monkeypatch, capsys):

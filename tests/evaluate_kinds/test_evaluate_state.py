@@ -1,7 +1,6 @@
 """`state` from command line to report."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +14,6 @@ from relic_rl.images.splits import MemorySplit
 MACHINE = ["--device", "cpu", "--threads", "1"]
 UNTRAINED = ["--encoder", "untrained", "--architecture", "nature"]
 FEW = ["--iterations", "10", "--penalties", "0.01"]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def game_frames(count: int, seed: int) -> LabelledImages:

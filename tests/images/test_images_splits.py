@@ -1,7 +1,5 @@
 """Splits streamed in order: each file decoded once, broken ones left out, classes numbered as asked for."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,11 +10,6 @@ from relic_rl.images import splits
 from relic_rl.images.decoding import central_crop, decode_crops
 from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.splits import FolderSplit, MemorySplit
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def test_memory_is_streamed_in_order():

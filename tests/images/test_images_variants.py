@@ -31,11 +31,6 @@ from relic_rl.images.labelled import LabelledImages
 from relic_rl.images.splits import FolderSplit, MemorySplit, RowsSplit
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def right_classes(variant: Variant) -> list[list[int]]:
     """Of each image the classifier's classes that are right."""
     return [np.flatnonzero(variant.accepted[target]).tolist() for target in variant.targets]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from relic_rl.losses import amdim_nce_loss
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder
-from relic_rl.representation.gather import gather_views, row_offset, world_size
+from relic_rl.representation.gather import row_offset, world_size
 from relic_rl.representation.objectives.base import (
     Objective,
     ObjectiveOutput,
@@ -62,8 +62,8 @@ class AMDIMObjective(Objective):
         whole = widen(self.critic(encoder.head(maps[-1]))).chunk(2)  # per view [B, D]
         coarse = _project(maps[-1], self.coarse_critic).chunk(2)  # per view [B, L, D]
         fine = _project(maps[-2], self.fine_critic).chunk(2)
-        all_coarse, all_fine = gather_views(coarse), gather_views(fine)
-        offset = row_offset(len(views[0]))
+        all_coarse, all_fine = self.candidates(coarse), self.candidates(fine)
+        offset = self.offset(len(views[0]))
         terms: dict[str, Tensor] = {}
         with full_precision(whole[0]):
             for name, source, target in (

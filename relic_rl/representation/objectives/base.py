@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from relic_rl.representation.encoders import Encoder
+from relic_rl.representation.gather import gather_views, row_offset
 
 
 class ObjectiveOutput(NamedTuple):
@@ -37,9 +38,11 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         takes_groups: whether `forward` accepts groups.
+        gathered: whether, of several processes, each contrasts its images with those of all, or with its own only.
     """
 
     takes_groups: ClassVar[bool] = False
+    gathered: bool = True
 
     @abstractmethod
     def forward(self, encoder: Encoder, views: Sequence[Tensor], groups: Tensor | None = None) -> ObjectiveOutput:
@@ -58,6 +61,16 @@ class Objective(nn.Module, ABC):
 
     def update_target(self, encoder: Encoder) -> None:
         """Move the target, if there is one, towards the online networks; after each optimiser step."""
+
+    def candidates(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """The rows that this process's are contrasted with, of its own, several tensors [B, ...] alike in shape and
+        type: those of all processes, [R * B, ...], or its own.
+        """
+        return gather_views(rows) if self.gathered else list(rows)
+
+    def offset(self, num_rows: int) -> int:
+        """Where this process's B rows start among the candidates."""
+        return row_offset(num_rows) if self.gathered else 0
 
     def check(self, views: Sequence[Tensor], groups: Tensor | None, *, most: int = 2, one_size: bool = True) -> None:
         """Refuse what `forward` cannot take.

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from relic_rl.losses import curl_loss
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder
-from relic_rl.representation.gather import gather_rows, row_offset
 from relic_rl.representation.objectives.base import (
     Objective,
     ObjectiveOutput,
@@ -50,8 +49,8 @@ class CURLObjective(Objective):
         """Queries of the first view against keys of the second; see `Objective.forward`."""
         self.check(views, groups)
         query = widen(self.critic(encoder(views[0])))
-        key = gather_rows(widen(self.target(views[1])))
-        offset = row_offset(len(query))
+        key = self.candidates([widen(self.target(views[1]))])[0]
+        offset = self.offset(len(query))
         with full_precision(query):
             loss = curl_loss(query, key, self.bilinear, positive_offset=offset)
             hits = accuracy(query.detach() @ self.bilinear.detach() @ key.T, offset)

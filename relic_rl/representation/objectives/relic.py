@@ -18,7 +18,6 @@ from relic_rl.losses.divergences import divergence_by_name
 from relic_rl.losses.invariance import StopGradient
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder
-from relic_rl.representation.gather import gather_rows, gather_views, row_offset
 from relic_rl.representation.objectives.base import Objective, ObjectiveOutput, Temperature
 from relic_rl.representation.target import TargetNetwork
 
@@ -98,16 +97,16 @@ class RelicObjective(Objective):
             target = list(self.target(torch.cat(list(views[:large]))).chunk(large))
         out = relic_loss(
             online,
-            gather_views(target),
+            self.candidates(target),
             temperature=self.temperature(),
             alpha=self.alpha,
             divergence=self.divergence,
             penalty_stop_gradient=self.penalty_stop_gradient,
             normalize=self.normalize,
             block_size=self.block_size,
-            positive_offset=row_offset(len(views[0])),
+            positive_offset=self.offset(len(views[0])),
             anchor_group=groups,
-            target_group=None if groups is None else gather_rows(groups),
+            target_group=None if groups is None else self.candidates([groups])[0],
         )
         metrics = {"contrastive": out.contrastive, "invariance": out.invariance, "accuracy": out.accuracy}
         detached = {name: value.detach() for name, value in metrics.items()}

@@ -14,7 +14,6 @@ from torch.nn import functional
 from relic_rl.losses import nt_xent_loss
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.encoders import Encoder
-from relic_rl.representation.gather import gather_views, row_offset
 from relic_rl.representation.objectives.base import (
     Objective,
     ObjectiveOutput,
@@ -46,8 +45,8 @@ class SimCLRObjective(Objective):
         """NT-Xent of two views; see `Objective.forward`."""
         self.check(views, groups)
         z_1, z_2 = widen(self.critic(encoder(torch.cat(list(views))))).chunk(2)
-        candidates_1, candidates_2 = gather_views([z_1, z_2])
-        offset = row_offset(len(z_1))
+        candidates_1, candidates_2 = self.candidates([z_1, z_2])
+        offset = self.offset(len(z_1))
         with full_precision(z_1):
             loss = nt_xent_loss(
                 z_1,
