@@ -89,7 +89,19 @@ def compare_figures(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     Args:
         results: contents of result.json.
     """
-    return _figures([(result["name"], result.get("details", {}).get(_CORRUPTION_ERRORS, {})) for result in results])
+    return _figures([(result["name"], _errors_of(result)) for result in results])
+
+
+def _errors_of(result: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """The errors that a result holds, by source and corruption; those that are unsound are passed over."""
+    details = result.get("details")
+    sources = details.get(_CORRUPTION_ERRORS) if isinstance(details, dict) else None
+    found: dict[str, dict[str, list[float]]] = {}
+    for source, table in sources.items() if isinstance(sources, dict) else ():
+        for corruption, row in table.items() if isinstance(table, dict) else ():
+            if isinstance(row, list) and row and all(type(error) in (int, float) for error in row):
+                found.setdefault(source, {})[corruption] = row
+    return found
 
 
 def _open_variants(options: Options, evaluation: Evaluation) -> dict[str, Variant]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -57,15 +59,14 @@ def run(options: Options) -> int:
         fresh = _fresh(evaluation.splits["test"], evaluation.splits["train"])[test.rows.numpy()]
         found: dict[str, Summary] = {}
         details: dict[str, Any] = {}
+        left_out: dict[str, str] = dict.fromkeys(left, "nobody has annotated its memory")
         for number, game in enumerate(annotated):
             here, there = (part.labels["game"].numpy() == number for part in (train, test))
             seen = int((there & ~fresh).sum())
             there &= fresh
             if min(here.sum(), there.sum()) < _LEAST_FRAMES:
-                evaluation.note(
-                    f"{game}: left out: {here.sum():,} training frames, {there.sum():,} test frames and {seen:,} that "
-                    f"training saw are too few"
-                )
+                left_out[game] = f"{here.sum():,} training and {there.sum():,} test frames, {seen:,} left out as seen"
+                evaluation.note(f"{game}: left out: {left_out[game]}")
                 continue
             judged = _probe_game(options, evaluation, game, train, here, test, there)
             details[game] = judged | {"test_frames_seen_in_training": seen}
@@ -75,7 +76,8 @@ def run(options: Options) -> int:
             if scores:
                 found[game] = summarize_variables(scores)
             else:
-                evaluation.note(f"{game}: left out, since no variable varies enough")
+                left_out[game] = "no variable varies enough"
+                evaluation.note(f"{game}: left out: {left_out[game]}")
         if not found:
             raise RunFailed(
                 "no game shows enough to probe: raise --num-images and --num-test-images, or see --policies"
@@ -83,7 +85,7 @@ def run(options: Options) -> int:
         metrics = _metrics(found)
         return evaluation.finish(
             metrics,
-            {"games": details},
+            {"games": details, "games_left_out": left_out},
             table=_table(evaluation.name, found, details),
             figures={
                 "metrics": metric_bars({evaluation.name: {name: (value, None) for name, value in metrics.items()}})
@@ -154,8 +156,14 @@ def _fresh(test: Split, train: Split) -> NDArray[np.bool_]:
 
     Games begin alike, so that episodes share frames; AtariARI leaves such test frames out too.
     """
-    seen = {image.tobytes() for batch in train.batches(_CHUNK) for image in batch.images.numpy()}
-    return np.array([image.tobytes() not in seen for batch in test.batches(_CHUNK) for image in batch.images.numpy()])
+
+    def digests(split: Split) -> Iterator[bytes]:
+        for batch in split.batches(_CHUNK):
+            for image in batch.images.numpy():
+                yield hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+    seen = set(digests(train))
+    return np.array([digest not in seen for digest in digests(test)])
 
 
 def _metrics(found: dict[str, Summary]) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from imagenet_layouts import (
 )
 
 from relic_rl.evaluate import main
-from relic_rl.evaluate_kinds.robustness import _variant_metrics
+from relic_rl.evaluate_kinds.robustness import _variant_metrics, compare_figures
 from relic_rl.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from relic_rl.evaluation.report import read_result as result
 from relic_rl.evaluation.robustness import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, Hits
@@ -137,3 +137,16 @@ def test_a_data_set_s_own_rule_makes_its_metric():
         assert _variant_metrics("x", variant, hits) == {"x/top1": expected[0], "x/top5": expected[1]}
     few = Variant(None, np.eye(3, 9, dtype=bool), np.zeros(10, dtype=np.int64), True, 3, 0)
     assert _variant_metrics("x", few, hits) == {"x/top1": 0.3}  # of three classes all are among the best five
+
+
+@pytest.mark.parametrize("details", [None, [1], {"corruption_errors": "x"}, {"corruption_errors": {"own": [1]}}])
+def test_results_that_others_wrote_draw_nothing(details):
+    assert compare_figures([{"name": "x", "details": details}]) == {}
+
+
+def test_sound_rows_of_a_result_are_drawn():
+    errors = {"own": {"fog": [0.1, 0.2, 0.3, 0.4, 0.5], "snow": ["a"], "frost": []}, "x": {"fog": None}}
+    figures = compare_figures([{"name": "x", "details": {"corruption_errors": errors}}])
+    assert set(figures) == {"own-corruptions", "own-corruptions-severities"}
+    (line,) = figures["own-corruptions-severities"].axes[0].get_lines()
+    assert line.get_ydata().tolist() == errors["own"]["fog"]

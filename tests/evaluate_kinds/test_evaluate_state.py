@@ -56,6 +56,10 @@ def test_games_variables_categories(tmp_path, capsys, monkeypatch):
     found = json.loads((tmp_path / "a" / "result.json").read_text())
     metrics, games = found["metrics"], found["details"]["games"]
     assert set(games) == {"boxing"}
+    assert found["details"]["games_left_out"] == {
+        "amidar": "nobody has annotated its memory",
+        "bowling": "40 training and 0 test frames, 30 left out as seen",
+    }
     boxing = games["boxing"]
     assert (boxing["training_frames"], boxing["test_frames"], boxing["test_frames_seen_in_training"]) == (40, 30, 0)
     assert boxing["training_episodes"] == 10
