@@ -157,7 +157,7 @@ def fit_probes(features: Tensor, labels: Labels, *, penalty: float, iterations: 
         iterations: of L-BFGS, at most.
     """
     mean, scale = features.mean(dim=0), features.std(dim=0, correction=0)
-    scale = torch.where(scale > 1e-8, scale, torch.ones_like(scale))
+    scale = torch.where(scale > 1e-6 * scale.max(), scale, torch.ones_like(scale))  # whatever the encoder's scale
     standard = (features - mean) / scale
     coded = {name: np.unique(values, return_inverse=True) for name, values in labels.items()}
     targets = [torch.from_numpy(codes.astype(np.int64)).to(features.device) for _, codes in coded.values()]

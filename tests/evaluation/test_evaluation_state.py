@@ -81,6 +81,16 @@ def test_the_fit_is_scikit_learn_s() -> None:
     assert scores["score"] < 0.5
 
 
+def test_the_scale_of_an_encoder_changes_nothing() -> None:
+    features, labels = frames(150)
+    features = torch.cat([features[:, 1:2] - 5, features[:, 2:5] / 10, torch.zeros(150, 1)], dim=1)
+    found = fit_probes(features, labels, penalty=0.01).predict(features)
+    for factor in (1e-10, 1e6):
+        scaled = features * factor
+        again = fit_probes(scaled, labels, penalty=0.01).predict(scaled)
+        assert all(np.mean(again[name] == found[name]) > 0.98 for name in labels)
+
+
 def test_the_penalty_is_chosen_on_held_out_frames() -> None:
     features, labels = frames(300)
     fitted = choose_and_fit(features, labels, None, np.random.default_rng(0), penalties=(1e-3, 100.0))
