@@ -115,6 +115,19 @@ def test_nothing_is_overwritten(run, styled, capsys):
     assert (styled / "scores.csv").read_bytes() == before
 
 
+def test_unseen_styles_are_the_environment_s_own(run, tmp_path, monkeypatch):
+    played = []
+    make = door.make_vector_env
+
+    def noted(env_id, *args, **options):
+        played.append(env_id)
+        return make(env_id, *args, **options)
+
+    monkeypatch.setattr(door, "make_vector_env", noted)
+    assert play(run, tmp_path / "out", "--episodes", "1", "--style", "unseen", "noise:1") == 0
+    assert played == ["relic/StyleShift-v0", "relic/StyleShiftTest-v0", "relic/StyleShift-v0"]
+
+
 def test_reports_go_into_the_run_and_more_games_than_environments_are_played(run):
     before = set(run.iterdir())
     for number in (1, 2):
