@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -196,12 +197,16 @@ def test_which_styled_games_count(tmp_path: Path) -> None:
         (run / name).mkdir()
         (run / name / "scores.csv").write_text(text)
 
-    play("play-1", scores.replace(",v5,", ",noop,"))  # under another protocol
-    play("play-2", scores.replace(",1000,", ",900,"))  # of an earlier checkpoint
-    play(".report-x", scores.replace("2.0", "2.0\npong,0,1000,4000,v5,none,ppo,noise,1,2,9"))  # was never published
+    more = scores.replace("2.0\n", "2.0\npong,0,1000,4000,v5,relic,ppo,noise,1,2,9.0\n")
+    play("play-1", more.replace(",v5,", ",noop,"))  # under another protocol
+    play("play-2", more.replace(",1000,", ",900,"))  # of an earlier checkpoint
+    play(".report-x", more)  # was never published
     (read,) = find_runs([tmp_path])
     before = styled_scores(read)
     assert before == {Style("noise", 1): ([1.0, 2.0], [10.0, 9.3]), Style("blur", 1): ([1.0], [10.0, 9.3])}
+    play("z", more)
+    assert styled_scores(read)[Style("noise", 1)] == ([1.0, 2.0, 9.0], [10.0, 9.3])
+    shutil.rmtree(run / "z")
     other = make_run(tmp_path / "b", "none", 1, [8.0])
     make_styles(other, {("none", 0): [8.0], ("blur", 1): [3.0, 4.0], ("gamma", 2): [1.0]})
     play("play-3", (other / "style-shift" / "scores.csv").read_text())
