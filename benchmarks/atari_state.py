@@ -1,6 +1,6 @@
 """What does each objective know of a game's state? Pretraining on Atari frames, then probes of annotated memory.
 
-    python benchmarks/atari_state.py OUT [--games Pong,Breakout,MsPacman,Seaquest] [--seeds 3] [--epochs 10]
+    python benchmarks/atari_state.py OUT [--games Pong,Boxing,MsPacman,Seaquest] [--seeds 3] [--epochs 10]
 
 Arms: an untrained encoder, RELIC, InfoNCE, SimCLR, BYOL and AMDIM; the same frames of random play, encoder (Nature),
 critic, views, optimiser and number of updates in each (the preset atari-frames). One encoder sees all games. Judged by
@@ -16,7 +16,7 @@ import arms
 
 def main() -> None:
     parser = arms.parser(__doc__)
-    parser.add_argument("--games", default="Pong,Breakout,MsPacman,Seaquest")
+    parser.add_argument("--games", default="Pong,Boxing,MsPacman,Seaquest")
     parser.add_argument("--frames", type=int, default=20_000, help="training frames of all games together")
     parser.add_argument("--test-frames", type=int, default=8_000)
     args = parser.parse_args()

@@ -36,7 +36,7 @@ def main() -> None:
         subprocess.run([*command, "--run-dir", str(pretrained), "--resume", "auto"], check=True)
     weights = ["--encoder-weights", str(pretrained / "encoder.safetensors")]
     arms = {"pretrained": weights, "pretrained, frozen": [*weights, "--freeze-encoder"], "from scratch": []}
-    options = ["--objective", "none", "--total-steps", str(args.steps), *threads]
+    options = ["--objective", "none", "--total-steps", str(args.steps), "--eval-episodes", "30", *threads]
     lines = learning.header("pretrained")
     for env in (f"ALE/{game}-v5" for game in args.games.split(",")):
         learning.train(args.out, env, arms, args.seeds, options)
