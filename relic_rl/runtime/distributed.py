@@ -21,11 +21,10 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from relic_rl.runtime.errors import BadInput, RunFailed, describe_end
 from relic_rl.runtime.liveness import Peers
+from relic_rl.runtime.meeting import Meeting, mortal
 
 T = TypeVar("T")
 _talk: dist.ProcessGroup | None = None  # the second group
@@ -119,16 +118,16 @@ def process_group(processes: Processes, device: torch.device) -> Iterator[Peers 
     warnings.filterwarnings("ignore", ".*deprecated", FutureWarning, r"torch\.distributed|relic_rl\.runtime")
     # Imported after the group is made, its functions' default arguments would hold the group for ever.
     importlib.import_module("torch.distributed.nn")
-    with failures_of_others(None):
+    rank, count = processes.rank, processes.world_size
+    with failures_of_others(None), mortal(), Meeting(rank, count) as meeting:
         # gloo beside NCCL: small messages between CPUs (is a signal pending?) must not wait for the GPU.
+        backend, card = "gloo", None
         if device.type == "cuda":
             torch.cuda.set_device(device)
-            dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
-        else:
-            dist.init_process_group("gloo")
+            backend, card = "cpu:gloo,cuda:nccl", device
+        dist.init_process_group(backend, store=meeting.store("group"), rank=rank, world_size=count, device_id=card)
         _talk = dist.new_group(backend="gloo")
-        store, _, _ = next(rendezvous("env://", processes.rank, processes.world_size))
-        peers = Peers(processes.rank, processes.world_size, PrefixStore(f"liveness/{_attempt()}", store))
+        peers = Peers(rank, count, meeting.store("liveness"))
     reason: str | None = None
     try:
         yield peers
@@ -143,11 +142,6 @@ def process_group(processes: Processes, device: torch.device) -> Iterator[Peers 
         # gloo's threads end with the last reference to the group, which DistributedDataParallel's cycles keep. One
         # that lets go of a tensor while the interpreter shuts down aborts the process.
         gc.collect()
-
-
-def _attempt() -> str:
-    """Which of torchrun's attempts this is: all of them may share one store."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 class OtherFailed(RunFailed):
