@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -116,9 +117,32 @@ def test_the_toy_is_learned_as_by_one(agent: str, tmp_path: Path) -> None:
         options += ["--sequence-overlap", "5", "--burn-in", "5", "--n-step", "3", "--batch-size", "32"]
         options += ["--steps-per-update", "16", "--learning-starts", "500", "--learning-rate", "1e-3", "--adam-epsilon"]
         options += ["1e-5", "--discount", "0.97", "--target-period", "50", "--replay-capacity", "20000", "--num-envs"]
-        options += ["16", "--objective", "none", "--total-steps", "5000", "--eval-episodes", "100"]
+        options += ["16", "--objective", "none", "--total-steps", "8000", "--eval-episodes", "100"]
     finish(torchrun([*options, "--run-dir", str(tmp_path / "run")]))
     assert result(tmp_path / "run")["evaluation"]["mean_return"] >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have one loopback address")
+def test_two_machines(tmp_path: Path) -> None:
+    """Two agents of torchrun, each with an address of its own, one process under each."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    run = tmp_path / "run"
+    arguments = [*PPO, "--aux-batch-size", "8", "--total-steps", "1000", "--eval-episodes", "2", "--run-dir", str(run)]
+    agents = []
+    for address in ("127.0.0.1", "127.0.0.2"):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+        command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "two"]
+        command += ["--local-addr", address, "-m", "relic_rl.train", *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        pipe = subprocess.PIPE
+        agents.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
+    printed = "".join(finish(agent) for agent in agents)
+    assert printed.count("run directory") == 1
+    assert result(run)["processes"] == 2
+    assert result(run)["agent_steps"] >= 1000
 
 
 # --------------------------------------------------------------------------------------------- bad input

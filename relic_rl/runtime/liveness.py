@@ -22,6 +22,7 @@ INTERVAL = 0.5  # seconds between two heartbeats
 PATIENCE = 30.0  # seconds of silence after which a process counts as lost
 _SILENCE = 2.0  # seconds of silence that, once an exchange has failed, tell who is missing
 _SEARCH = 6.0  # seconds to look for who that is
+_GRACE = 7.0  # seconds for a process to end by itself once another is lost
 
 
 class Peers:
@@ -130,5 +131,5 @@ class Peers:
 
     def _lose(self, message: str) -> None:
         """End the process, unless it is about to end by itself: that gives the better reason."""
-        if not self._closed.wait(_SEARCH + 1):
+        if not self._closed.wait(_GRACE):
             self.on_loss(message)
