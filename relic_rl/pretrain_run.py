@@ -61,6 +61,7 @@ class PretrainRun:
         self.watch = watch
         self.directory = directory
         self.interrupts = interrupts
+        self.exit_code = 0  # of the signal that all processes have agreed to heed
         self.knn_accuracy: float | None = None
         self.per_epoch = plan.per_epoch // config.accumulate
         seconds = 0.0
@@ -97,14 +98,15 @@ class PretrainRun:
         saved_at = time.monotonic()
         batches = iter(self.source.batches(self.plan.starting(learner.updates * self.config.accumulate)))
         with self.progress:
-            while learner.updates < learner.total and not self.interrupts.requested:
+            while learner.updates < learner.total and not self.exit_code:
                 learner.update(batches)
                 row_due = self.log is not None and self.log.due(learner.updates)
                 save_due = time.monotonic() - saved_at >= self.config.checkpoint_every
                 # One round of small numbers: all processes stop, and write a row, after the same update.
                 signals = [self.interrupts.exit_code, int(row_due), int(save_due)]
-                self.interrupts.exit_code, row, save = largest(signals)
-                if self._knn_due() and not self.interrupts.requested:
+                # What came since is for the next round: overwritten, or heeded by this process alone, it would do harm.
+                self.exit_code, row, save = largest(signals)
+                if self._knn_due() and not self.exit_code:
                     self.judge()
                 if row:
                     self._write_row()

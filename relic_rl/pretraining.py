@@ -92,8 +92,8 @@ def _pretrain(config: PretrainConfig, processes: Processes, device: torch.device
             for note in notes:
                 run.progress.note(note)
         run.train()
-        if interrupts.requested:
-            return interrupts.exit_code
+        if run.exit_code:
+            return run.exit_code
         if directory is not None:
             made_by = build.encoder_metadata(config, networks.encoder, source, learner.updates)
             save_encoder(directory.path / "encoder.safetensors", networks.encoder, made_by)
