@@ -90,7 +90,7 @@ def _timings(batch_size: int, fp32: float, bf16: float) -> str:
 
 
 def encoder_step(encoder: nn.Module, observation_shape: tuple[int, int, int], device: torch.device) -> TrainingStep:
-    """A training step, forward and backward, of a copy of an encoder on random images.
+    """A training step, forward and backward, of a copy of an encoder on random images; a frozen one's is forward only.
 
     Args:
         encoder: maps uint8 images [N, C, H, W] to features [N, D]; neither it nor its gradients change.
@@ -99,13 +99,15 @@ def encoder_step(encoder: nn.Module, observation_shape: tuple[int, int, int], de
     """
     twin = copy.deepcopy(encoder).to(device)
     generator = torch.Generator().manual_seed(0)
+    learns = any(parameter.requires_grad for parameter in twin.parameters())
 
     def step(batch_size: int, dtype: torch.dtype | None) -> None:
         images = torch.randint(256, (batch_size, *observation_shape), dtype=torch.uint8, generator=generator)
         twin.zero_grad(set_to_none=True)
         with autocast(device, dtype):
             features = twin(images.to(device))
-        features.float().square().mean().backward()
+        if learns:
+            features.float().square().mean().backward()
 
     return step
 

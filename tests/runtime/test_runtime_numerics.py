@@ -107,6 +107,12 @@ def test_auto_on_this_machine() -> None:
     assert decide_precision("auto", step, 32, CPU, seconds=1).precision in ("fp32", "bf16")
 
 
+def test_auto_with_a_frozen_encoder() -> None:
+    frozen = torch.nn.Sequential(torch.nn.Flatten(), Scale(), torch.nn.Linear(64, 8)).requires_grad_(False)
+    step = encoder_step(frozen, (1, 8, 8), CPU)
+    assert decide_precision("auto", step, 32, CPU, seconds=1).precision in ("fp32", "bf16")
+
+
 class Scale(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images / 255
