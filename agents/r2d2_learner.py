@@ -129,8 +129,7 @@ class R2D2Learner:
             batch: on the network's device.
             frames: of the auxiliary loss, on the same device; None takes them from the batch.
         """
-        priorities: list[Tensor] = []
-        loss, metrics = self._averaged(lambda: self._loss(batch, frames, priorities))
+        loss, priority, metrics = self._averaged(lambda: self._loss(batch, frames))
         metrics["loss/total"] = loss.detach()
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -148,12 +147,10 @@ class R2D2Learner:
         self.updates += 1
         if self.updates % self.target_period == 0:
             self.target.load_state_dict(self.network.state_dict())
-        return Update(priorities[0], metrics)
+        return Update(priority, metrics)
 
-    def _loss(
-        self, batch: SequenceBatch, frames: Observations | None, priorities: list[Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch, and its terms, detached; ``priorities`` gets the new ones."""
+    def _loss(self, batch: SequenceBatch, frames: Observations | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The loss of a batch, the new priorities and the loss's terms, both detached."""
         m, burn_in = self.layout.length, self.layout.burn_in
         with section("stack frames"):
             images = stack_frames(batch.frames, self.stack)
@@ -200,8 +197,7 @@ class R2D2Learner:
                 aux = self.auxiliary(self.network.encoder, frames.images, groups)
             loss = td_loss + self.auxiliary.weight * aux.loss
             metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
-        priorities.append(priority)
-        return loss, metrics
+        return loss, priority, metrics
 
     def _action_values(self, network: RecurrentQNetwork, images: Tensor, batch: SequenceBatch) -> Tensor:
         """Action values of the rows after the burn-in, [length + n_step, B, A].

@@ -21,25 +21,44 @@ Arms = Mapping[str, Sequence[str]]
 """Options of ``relic_rl.train`` by name."""
 
 
-def train(out: Path, env: str, arms: Arms, seeds: int, options: Sequence[str]) -> None:
+def compare(out: Path, arms: Arms, seeds: int, options: Mapping[str, Sequence[str]]) -> None:
+    """Train and draw every arm, and write the table to OUT/summary.md.
+
+    Args:
+        out: where all of it is kept.
+        arms: the first is held against the others.
+        seeds: number of them.
+        options: of all arms, by environment id.
+    """
+    lines = _header(next(iter(arms)))
+    for env, of_env in options.items():
+        _train(out, env, arms, seeds, of_env)
+        curves = {arm: [_folder(out, env, arm, seed) / "progress.csv" for seed in range(seeds)] for arm in arms}
+        plot_curves(curves, out / f"{_plain(env)}.png", title=env)
+        lines += _rows(out, env, arms, seeds)
+    (out / "summary.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def _train(out: Path, env: str, arms: Arms, seeds: int, options: Sequence[str]) -> None:
     """Every arm with every seed; seed by seed, so that what is there is balanced whenever it is broken off."""
     for seed in range(seeds):
         for arm, own in arms.items():
-            run = run_folder(out, env, arm, seed)
+            run = _folder(out, env, arm, seed)
             if (run / "result.json").is_file():
                 continue
             command = [sys.executable, "-m", "relic_rl.train", "--env", env, *options, *own, "--seed", str(seed)]
             subprocess.run([*command, "--no-video", "--run-dir", str(run), "--resume", "auto"], check=True)
 
 
-def table(out: Path, env: str, arms: Arms, seeds: int) -> list[str]:
+def _rows(out: Path, env: str, arms: Arms, seeds: int) -> list[str]:
     """Rows of Markdown: final evaluation and last training games of each arm, and the first arm's lead over the others.
 
     Intervals are 95 % (Student's t) over seeds; the lead is taken seed by seed.
     """
     scores: dict[str, list[np.ndarray]] = {}
     for arm in arms:
-        results = [json.loads((run_folder(out, env, arm, s) / "result.json").read_text()) for s in range(seeds)]
+        results = [json.loads((_folder(out, env, arm, s) / "result.json").read_text()) for s in range(seeds)]
         evaluated = np.array([result["evaluation"]["mean_return"] for result in results])
         scores[arm] = [evaluated, np.array([result["training_mean_return"] for result in results])]
     first = next(iter(arms))
@@ -51,20 +70,12 @@ def table(out: Path, env: str, arms: Arms, seeds: int) -> list[str]:
     return rows
 
 
-def header(first: str) -> list[str]:
-    """Above rows of `table`."""
+def _header(first: str) -> list[str]:
     names = ["environment", "arm", "evaluation", "last 20 training games", f"{first} is better by"]
     return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
 
 
-def draw(out: Path, env: str, arms: Arms, seeds: int) -> None:
-    """The learning curves of all arms in one picture."""
-    curves = {arm: [run_folder(out, env, arm, s) / "progress.csv" for s in range(seeds)] for arm in arms}
-    plot_curves(curves, out / f"{_plain(env)}.png", title=env)
-
-
-def run_folder(out: Path, env: str, arm: str, seed: int) -> Path:
-    """Where a run lies."""
+def _folder(out: Path, env: str, arm: str, seed: int) -> Path:
     return out / _plain(env) / _plain(arm) / f"seed{seed}"
 
 

@@ -23,14 +23,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    lines = learning.header("bf16")
-    for env, steps in STEPS.items():
-        options = ["--total-steps", str(steps), "--threads", str(args.threads)]
-        learning.train(args.out, env, ARMS, args.seeds, options)
-        learning.draw(args.out, env, ARMS, args.seeds)
-        lines += learning.table(args.out, env, ARMS, args.seeds)
-    (args.out / "summary.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    threads = ["--threads", str(args.threads)]
+    options = {env: ["--total-steps", str(steps), *threads] for env, steps in STEPS.items()}
+    learning.compare(args.out, ARMS, args.seeds, options)
 
 
 if __name__ == "__main__":

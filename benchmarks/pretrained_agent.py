@@ -37,13 +37,7 @@ def main() -> None:
     weights = ["--encoder-weights", str(pretrained / "encoder.safetensors")]
     arms = {"pretrained": weights, "pretrained, frozen": [*weights, "--freeze-encoder"], "from scratch": []}
     options = ["--objective", "none", "--total-steps", str(args.steps), "--eval-episodes", "30", *threads]
-    lines = learning.header("pretrained")
-    for env in (f"ALE/{game}-v5" for game in args.games.split(",")):
-        learning.train(args.out, env, arms, args.seeds, options)
-        learning.draw(args.out, env, arms, args.seeds)
-        lines += learning.table(args.out, env, arms, args.seeds)
-    (args.out / "summary.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    learning.compare(args.out, arms, args.seeds, {f"ALE/{game}-v5": options for game in args.games.split(",")})
 
 
 if __name__ == "__main__":

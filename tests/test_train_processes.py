@@ -18,7 +18,9 @@ from safetensors.torch import load_file
 from relic_rl.runtime.checkpoint import list_checkpoints, load_checkpoint
 from relic_rl.runtime.distributed import Processes
 from relic_rl.runtime.errors import BadInput
+from relic_rl.runtime.seeding import Streams
 from relic_rl.train import main
+from relic_rl.train_build import build_env, build_networks
 from relic_rl.train_options import TrainConfig
 from relic_rl.train_processes import continued_by_others, parts_of, share_out
 
@@ -193,6 +195,16 @@ def test_shares() -> None:
     assert share_out(config, Processes()) is config
     with pytest.raises(BadInput, match="multiple of 3"):
         share_out(config, Processes(0, 3))
+
+
+@pytest.mark.parametrize("contrast_set", ["gathered", "local"])
+def test_the_contrast_set_is_the_one_asked_for(contrast_set: str) -> None:
+    config = TrainConfig(env="relic/Catch-v0", contrast_set=contrast_set)
+    streams = Streams(0)
+    env = build_env(config, "train_env", 2, streams, 1)
+    objective = build_networks(config, env, streams, torch.device("cpu")).objective
+    assert objective is not None
+    assert objective.gathered == (contrast_set == "gathered")
 
 
 def test_parts_of_a_checkpoint() -> None:

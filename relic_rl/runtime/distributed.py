@@ -201,11 +201,8 @@ def accumulate(module: nn.Module, last: bool) -> Iterator[None]:
 
 def largest(values: Sequence[int]) -> list[int]:
     """Of several numbers each the largest of all processes' values, on all of them."""
-    if not dist.is_initialized():
-        return list(values)
-    tensor = torch.tensor(list(values))
-    dist.all_reduce(tensor, dist.ReduceOp.MAX, group=_talk)
-    return [int(value) for value in tensor]
+    largest_values: list[int] = gather_numbers(torch.tensor(list(values))).amax(0).tolist()
+    return largest_values
 
 
 def gather_numbers(numbers: Tensor) -> Tensor:
@@ -230,9 +227,9 @@ def least_over_processes(number: int, device: torch.device) -> int:
     """The least of all processes' numbers, on all of them; part of an update."""
     if not dist.is_initialized():
         return number
-    tensor = torch.tensor(number, device=device)
-    dist.all_reduce(tensor, dist.ReduceOp.MIN)
-    return int(tensor)
+    numbers = torch.empty(dist.get_world_size(), dtype=torch.int64, device=device)
+    dist.all_gather_into_tensor(numbers, torch.tensor([number], device=device))
+    return int(numbers.min())
 
 
 def from_writer(value: T) -> T:

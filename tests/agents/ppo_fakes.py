@@ -112,24 +112,27 @@ class TinyEncoder(nn.Module):
 class SpyObjective(nn.Module):
     """A smooth loss with a head of its own; remembers what it was called with.
 
-    ``nan_at``: numbers of the calls (from 0) whose loss is not a number.
+    ``nan_at``: numbers of the calls (from 0) whose loss is not a number; ``infinite_at``: whose loss is infinite, while
+    its gradient is not.
     """
 
-    def __init__(self, nan_at=()):
+    def __init__(self, nan_at=(), infinite_at=()):
         super().__init__()
         torch.manual_seed(99)  # the same head every time
         self.head = nn.Linear(TinyEncoder.feature_dim, 3)
         self.nan_at = nan_at
+        self.infinite_at = infinite_at
         self.views = []
         self.groups = []
         self.updates = []  # copies of the encoder's weight, one per call of update_target
 
     def forward(self, encoder, views, groups=None):
         factor = float("nan") if len(self.views) in self.nan_at else 1.0
+        more = float("inf") if len(self.views) in self.infinite_at else 0.0
         self.views.append([view.clone() for view in views])
         self.groups.append(groups)
         first, second = (self.head(encoder(view)) for view in views)
-        loss = factor * ((first - second.roll(1, 0)).square().mean() + first.square().mean())
+        loss = factor * ((first - second.roll(1, 0)).square().mean() + first.square().mean()) + more
         return ObjectiveOutput(loss, {"calls": torch.tensor(float(len(self.views)))})
 
     def update_target(self, encoder):

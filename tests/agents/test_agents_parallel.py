@@ -42,6 +42,7 @@ PPO_CASES = {
     "relic within a process": {"num_minibatches": 1, "games": ENDLESS},
     "head at every other update": {"num_minibatches": 1},
     "not a number": {"num_minibatches": 3},
+    "infinite": {"num_minibatches": 3},
 }
 
 
@@ -60,7 +61,8 @@ def run_ppo(case, processes):
         # All frames of the rollout: their order does not matter then.
         auxiliary = make_ppo_auxiliary(objective, batch_size=48 // processes.world_size)
     elif case not in {"plain", "minibatches"}:
-        spy = SpyObjective(nan_at=[1] if case == "not a number" and processes.rank == 1 else [])
+        bad = [1] if processes.rank == 1 else []
+        spy = SpyObjective(nan_at=bad if case == "not a number" else [], infinite_at=bad if case == "infinite" else [])
         auxiliary = make_ppo_auxiliary(spy, every=2 if case.startswith("head") else 1)
     agent = make_ppo(
         network=network,
@@ -129,6 +131,7 @@ def run_r2d2(processes, overlap):
         processes=processes,
     )
     agent.learner.auxiliary_spacing = 3
+    agent.learner.separate_episodes = True
     agent.join()
     stream = Stream(geometry, seed=processes.rank, mean_length=15)
     step, _, _ = stream.step()
@@ -147,6 +150,7 @@ def run_r2d2(processes, overlap):
         "boundaries": boundaries,
         "steps": agent.steps,
         "actions": actions,
+        "groups": {int(group) for _, groups in agent.learner.auxiliary.objective.seen for group in groups},
         "largest": float(agent.replay._sampler._largest[0]),
         "total": agent.replay.summary().priority,
     }
@@ -216,9 +220,10 @@ def test_what_an_update_leaves_out_is_left_alone(results):
     assert len(set(results[0][case]["moments"])) == 2
 
 
-def test_a_loss_that_is_not_finite_anywhere_is_skipped_everywhere(results):
-    assert [found["not a number"]["skipped"] for found in results] == [1, 1]
-    assert results[0]["not a number"]["weights"].isfinite().all()
+@pytest.mark.parametrize("case", ["not a number", "infinite"])
+def test_a_loss_that_is_not_finite_anywhere_is_skipped_everywhere(case, results):
+    assert [found[case]["skipped"] for found in results] == [1, 1]
+    assert results[0][case]["weights"].isfinite().all()
 
 
 # ------------------------------------------------------------------------------------------------ R2D2
@@ -249,6 +254,8 @@ def test_r2d2_counts_over_all_processes(case, results):
     assert first["largest"] == second["largest"]  # a new sequence enters every shard with the same priority
     assert first["total"] != second["total"]
     assert first["actions"] != second["actions"]
+    assert first["groups"]
+    assert not first["groups"] & second["groups"]  # no two episodes with one number
 
 
 def test_actors_of_two_processes_explore_as_one():

@@ -1,6 +1,7 @@
 """Precision, seeds, gradient guard, devices."""
 
 import json
+import os
 from typing import Any, Literal
 
 import numpy as np
@@ -286,10 +287,16 @@ def test_missing_cuda_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda:2")
 
 
-def test_threads() -> None:
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     try:
         assert set_threads(0) == before
         assert set_threads(2) == 2 == torch.get_num_threads()
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as torchrun leaves it
+        assert set_threads(0, processes=2) == 3
+        assert set_threads(1, processes=2) == 1
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        assert set_threads(0, processes=2) == 1  # somebody's choice: nothing is changed
     finally:
         torch.set_num_threads(before)
