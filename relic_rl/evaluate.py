@@ -19,6 +19,7 @@ from relic_rl.runtime.config_file import nearest
 from relic_rl.runtime.errors import BadInput, run_door
 
 _OPTIONS = "_options"
+_TOGETHER = ("linear",)  # kinds that several processes can share
 _JOIN_HELP = "[KIND] --compare DIR ... --out DIR joins finished results into one table and plot"
 
 
@@ -54,6 +55,10 @@ def _evaluate(argv: list[str]) -> int:
     except SystemExit:
         print(f"\n{_JOIN_HELP.replace('[KIND]', kind)}")
         raise
+    from relic_rl.runtime.distributed import launched_processes  # noqa: PLC0415 (late: torch)
+
+    if kind not in _TOGETHER and launched_processes().are_several:
+        raise BadInput(f"evaluate {kind} runs as one process: start it without torchrun ({_TOGETHER[0]} takes several)")
     return int(_module(kind).run(options))
 
 

@@ -32,7 +32,7 @@ from relic_rl.representation.view_recipes import (
 )
 from relic_rl.representation.views import ViewMaker
 from relic_rl.representation.weights import load_encoder_weights
-from relic_rl.runtime.distributed import Processes, from_writer, odd_ranks
+from relic_rl.runtime.distributed import Processes, locally_first, odd_ranks
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.optimisers import build_optimiser
 from relic_rl.runtime.schedules import scaled_learning_rate
@@ -102,11 +102,7 @@ def build_source(
     elif config.data == ATARI:
         from relic_rl.pretrain_frames import atari_splits  # noqa: PLC0415 (engines and agents, only if needed)
 
-        if not processes.is_writer:
-            from_writer(None)  # the writer collects first, the others find what it kept
-        splits = atari_splits(config, device, note)
-        if processes.is_writer:
-            from_writer(None)
+        splits = locally_first(lambda: atari_splits(config, device, note), processes)
         source = MemorySource(*splits, pin_memory=pin)
     else:
         if any(recipe.shift for recipe in views.recipes):

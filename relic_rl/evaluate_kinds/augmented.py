@@ -16,6 +16,7 @@ from relic_rl.images.folder import FolderSource
 from relic_rl.images.memory import MemorySource
 from relic_rl.images.splits import MemorySplit
 from relic_rl.representation.view_recipes import ViewRecipe, view_draws
+from relic_rl.runtime.errors import BadInput
 
 CROPS = ViewRecipe(jitter=0.0, grey=0.0, blur=0.0)
 """Random resized crops (areas 0.08 to 1, shapes 3/4 to 4/3) and mirroring: what linear evaluation trains on."""
@@ -51,15 +52,24 @@ def training_batches(
         label: the label that comes along.
         rows: int64 [M], images of the training split, all of them with this label.
         recipe: the augmentation.
-        batch_size: images of a batch; M, if it is less. The last, smaller batch of an epoch is left out.
+        batch_size: B, images of a batch over all processes; M, if it is less. The last, smaller batch of an epoch is
+            left out.
         epochs: passes.
         stream: name of the random numbers.
 
     Returns:
-        An iterator over images float32 [B, C', size, size] in [0, 1] and labels int64 [B], on the device.
+        An iterator over this process's part of each batch: images float32 [B / R, C', size, size] in [0, 1] and labels
+        int64 [B / R], on the device.
+
+    Raises:
+        BadInput: fewer images than processes.
     """
-    batch_size = min(batch_size, len(rows))
-    plan = BatchPlan(len(rows), batch_size, evaluation.streams.integer(f"{stream} order"), start=0, stop=0)
+    rank, world_size = evaluation.processes.rank, evaluation.processes.world_size
+    batch_size = min(batch_size, len(rows)) // world_size * world_size
+    if not batch_size:
+        raise BadInput(f"{len(rows)} images to learn {label} from are too few for {world_size} processes: start fewer")
+    order = evaluation.streams.integer(f"{stream} order")
+    plan = BatchPlan(len(rows), batch_size, order, start=0, stop=0, rank=rank, world_size=world_size)
     plan = dataclasses.replace(plan, stop=epochs * plan.per_epoch)
     key = evaluation.streams.integer(f"{stream} views")
     size, device = evaluation.encoder.image_size, evaluation.device
@@ -70,7 +80,7 @@ def training_batches(
         for batch in source.batches(plan):
             images = batch.images if isinstance(batch.images, Tensor) else batch.images[0]
             images = images.to(device, non_blocking=True)
-            draws = view_draws(key, batch.number, 1, batch_size, slice(None))
+            draws = view_draws(key, batch.number, 1, batch_size, plan.rows)
             # Files come cropped already.
             (view,) = views(images if isinstance(batch.images, Tensor) else [images], draws)
             yield view, batch.labels.to(device, non_blocking=True)

@@ -15,6 +15,7 @@ from relic_rl.evaluate_kinds.shared_options import EncoderOptions
 from relic_rl.images.content_style import content_style_images
 from relic_rl.images.splits import CLASS, FolderSplit, MemorySplit, Split
 from relic_rl.images.styles import SPLITS
+from relic_rl.runtime.distributed import Processes, locally_first
 from relic_rl.runtime.errors import BadInput
 
 FRAME_STACK = 4  # of every Atari protocol
@@ -92,6 +93,7 @@ def open_splits(
     note: Callable[[str], None],
     *,
     needs: tuple[str, ...] = ("train", "test"),
+    processes: Processes = Processes(),  # noqa: B008 (immutable)
 ) -> Splits:
     """The splits of the data that options name.
 
@@ -101,6 +103,7 @@ def open_splits(
         device: where agents compute that collect frames.
         note: told what is being collected.
         needs: splits without which nothing can be measured; of generated images those of ``--ood`` come along.
+        processes: this one among all.
 
     Raises:
         ValueError: no such data, or a split is missing.
@@ -125,7 +128,7 @@ def open_splits(
             GENERATED, {name: MemorySplit(images) for name, images in made.items()}, any_of.num_classes, any_of.primary
         )
     if options.data == ATARI:
-        return _atari(options, device, note, needs)
+        return locally_first(lambda: _atari(options, device, note, needs), processes)
     return _folders(options, size, needs)
 
 

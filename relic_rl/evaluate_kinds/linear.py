@@ -21,16 +21,27 @@ from relic_rl.evaluation.linear import (
     head_accuracy,
     standardisation,
 )
+from relic_rl.representation.gather import gather_rows
+from relic_rl.runtime.distributed import launched_processes
+from relic_rl.runtime.errors import BadInput
 from relic_rl.runtime.precision import autocast
 
 
 def run(options: Options) -> int:
     """Measure and report; the exit code.
 
+    Several processes, started by torchrun, encode the images together.
+
     Raises:
-        BadInput: no such data, encoder or label.
+        BadInput: no such data, encoder or label, or batches that do not split over the processes.
     """
-    with open_evaluation("linear", options) as evaluation:
+    processes = launched_processes()
+    if options.train_batch_size % processes.world_size:
+        raise BadInput(
+            f"--train-batch-size {options.train_batch_size} does not split over {processes.world_size} processes: "
+            f"give a multiple of {processes.world_size}"
+        )
+    with open_evaluation("linear", options, processes=processes) as evaluation:
         splits = evaluation.splits
         names = splits.label_names(options.label)
         labels = usable_labels(names, splits["train"].labels, options.label, evaluation.note)
@@ -98,7 +109,7 @@ def fit_classifier(options: Options, evaluation: Evaluation, label: str, train: 
             for update, (views, truth) in enumerate(batches):
                 with torch.no_grad(), autocast(device, evaluation.dtype):
                     inputs = evaluation.encoder.module(views).float()
-                yield inputs, truth
+                yield gather_rows(inputs), gather_rows(truth)
                 evaluation.progress(f"{label}, {name}", update + 1, total)
 
         return encoded(), total
@@ -114,4 +125,5 @@ def fit_classifier(options: Options, evaluation: Evaluation, label: str, train: 
         groups=None if train.groups is None else train.groups[train.labels[label] >= 0],
         standard=standardisation(features, identity=not options.standardise).to(device),
         weight_decay=options.weight_decay,
+        processes=evaluation.processes,
     )

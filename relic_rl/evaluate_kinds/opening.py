@@ -14,12 +14,28 @@ from torch import Tensor
 from relic_rl.evaluate_kinds.data import Splits, data_channels, open_splits
 from relic_rl.evaluate_kinds.encoders import LoadedEncoder, load_encoder
 from relic_rl.evaluate_kinds.shared_options import EncoderOptions
-from relic_rl.evaluation.features import FeatureSet, feature_key, in_memory, stored_or_computed, stream_features
+from relic_rl.evaluation.features import (
+    FeatureSet,
+    feature_key,
+    in_memory,
+    in_turn,
+    own_rows,
+    stored_or_computed,
+    stream_features,
+)
 from relic_rl.evaluation.held_out import at_the_edge
 from relic_rl.evaluation.report import ReportFolder, write_report
 from relic_rl.images.cache import cache_folder
 from relic_rl.images.splits import Split, SplitBatch
 from relic_rl.runtime.device import device_name, resolve_device, set_threads
+from relic_rl.runtime.distributed import (
+    Processes,
+    failures_of_others,
+    gather_to_all,
+    local_device,
+    process_group,
+    together,
+)
 from relic_rl.runtime.errors import RunFailed, fit_line, user_errors
 from relic_rl.runtime.precision import set_fp32_products
 from relic_rl.runtime.rundir import versions
@@ -43,8 +59,9 @@ class Evaluation:
         dtype: of autocast; None for fp32.
         encoder: the encoder, frozen.
         splits: the images.
-        folder: where the report goes.
+        folder: where the report goes; None in all processes but the writer.
         streams: random numbers by purpose.
+        processes: this one among all.
     """
 
     kind: str
@@ -54,13 +71,15 @@ class Evaluation:
     dtype: torch.dtype | None
     encoder: LoadedEncoder
     splits: Splits
-    folder: ReportFolder
+    folder: ReportFolder | None
     streams: Streams
+    processes: Processes = Processes()
     _told_at: float = dataclasses.field(default_factory=time.monotonic)
 
     def note(self, message: str) -> None:
-        """Tell the user."""
-        print(message, flush=True)
+        """Tell the user; of several processes one speaks."""
+        if self.processes.is_writer:
+            print(message, flush=True)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images, uint8 [B, C, H, W], as the encoder takes them: float32, as in pretraining without augmentation."""
@@ -68,6 +87,8 @@ class Evaluation:
 
     def features_of(self, split: Split, what: str) -> FeatureSet:
         """Frozen features of all images of any split, from the cache where it has them.
+
+        Several processes each encode a part, and all of them get all.
 
         Args:
             split: the images.
@@ -77,12 +98,18 @@ class Evaluation:
             RunFailed: the cache cannot be written, or no image can be used.
         """
 
-        def stream() -> Iterator[tuple[Tensor, Any]]:
-            batches = self._watched(split.batches(self.options.batch_size), len(split), what)
+        count, batch_size = len(split), self.options.batch_size
+
+        def own() -> Iterator[tuple[Tensor, Any]]:
+            rows = own_rows(count, batch_size, self.processes)
+            batches = self._watched(split.batches(batch_size, rows), count, what)
             for found, of in stream_features(self.encoder.module, batches, self.prepare, self.device, self.dtype):
                 if not bool(torch.isfinite(found).all()):
                     raise RunFailed("the encoder's features are not finite: use --precision fp32, or other weights")
                 yield found, of
+
+        def stream() -> Iterator[tuple[Tensor, Any]]:
+            return in_turn(own(), count, batch_size, split.broken, self.processes)
 
         dim = self.encoder.module.feature_dim
         if self.options.cache_features:
@@ -95,7 +122,8 @@ class Evaluation:
                 precision=self.options.precision,
                 device=self.device.type,
             )
-            features, rows = stored_or_computed(cache_folder() / "features" / key, stream, dim, split.broken)
+            place = cache_folder() / "features" / key
+            features, rows = stored_or_computed(place, stream, dim, split.broken, self.processes)
         else:
             features, rows = in_memory(stream(), dim)
             if not len(rows):
@@ -124,6 +152,8 @@ class Evaluation:
             table: Markdown; None for a table of the metrics.
             figures: by name, each becomes NAME.png; None for bars of the metrics.
         """
+        if self.folder is None:
+            return 0
         options = dataclasses.asdict(self.options)
         result = {
             "kind": self.kind,
@@ -133,6 +163,7 @@ class Evaluation:
             "encoder": self.encoder.about(),
             "data": self.splits.about(),
             "options": options,
+            "processes": self.processes.world_size,
             "versions": versions() | {"device": device_name(self.device)},
         }
         path = write_report(self.folder, result, table=table, figures=figures)
@@ -164,7 +195,11 @@ class Evaluation:
 
 @contextlib.contextmanager
 def open_evaluation(
-    kind: str, options: EncoderOptions, *, needs: tuple[str, ...] = ("train", "test")
+    kind: str,
+    options: EncoderOptions,
+    *,
+    needs: tuple[str, ...] = ("train", "test"),
+    processes: Processes = Processes(),  # noqa: B008 (immutable)
 ) -> Iterator[Evaluation]:
     """Load the encoder, open the data, claim the report's folder; leave nothing behind if anything is wrong.
 
@@ -172,20 +207,35 @@ def open_evaluation(
         kind: of the evaluation.
         options: those given.
         needs: splits that the data must have.
+        processes: this one among all that measure together.
 
     Raises:
         BadInput: any of it cannot be had.
     """
-    set_threads(options.threads)
-    device = resolve_device(options.device)
+    set_threads(options.threads, processes.local_world_size)
+    device = resolve_device(local_device(options.device, processes))
     set_fp32_products(device)
     with contextlib.ExitStack() as stack:
+        peers = stack.enter_context(process_group(processes, device))
+        stack.enter_context(failures_of_others(peers))
         with user_errors():
-            encoder = load_encoder(options, data_channels(options.data), device)
+            encoder = together(lambda: load_encoder(options, data_channels(options.data), device))
             name = fit_line(options.name or encoder.objective, 60) or "unknown"
-            folder = stack.enter_context(ReportFolder(options.out, default=f"{kind}-{name}"))
-            for line in encoder.notes:
-                print(line, flush=True)
-            splits = open_splits(options, encoder.image_size, device, print, needs=needs)
+
+            def open_folder() -> ReportFolder | None:
+                return ReportFolder(options.out, default=f"{kind}-{name}") if processes.is_writer else None
+
+            folder = together(open_folder)
+            if folder is not None:
+                stack.enter_context(folder)
+                for line in encoder.notes:
+                    print(line, flush=True)
+
+            def opened() -> Splits:
+                return open_splits(options, encoder.image_size, device, print, needs=needs, processes=processes)
+
+            splits = together(opened)
         dtype = torch.bfloat16 if options.precision == "bf16" else None
-        yield Evaluation(kind, options, name, device, dtype, encoder, splits, folder, Streams(options.seed))
+        streams = Streams(options.seed)
+        yield Evaluation(kind, options, name, device, dtype, encoder, splits, folder, streams, processes)
+        gather_to_all(None)  # one that left while the writer still works would count as lost

@@ -4,6 +4,8 @@ On disk a set is a folder of raw float32 rows, the rows' numbers and a JSON file
 written as it is computed and mapped back, so that neither images nor features need to fit in memory. Its name is a
 hash over what the features depend on: the encoder's weights, the images and how they are shown. Sets that have not been
 used for longest make room for new ones: see `limit_cache`.
+
+Several processes each compute a part of a split's batches (`own_rows`) and all of them get all (`in_turn`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from torch import Tensor, nn
 
 from relic_rl.images.cache import limit_cache, mark_used
 from relic_rl.images.splits import SplitBatch
+from relic_rl.runtime.distributed import Processes, gather_to_all
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.precision import autocast
 
@@ -85,6 +88,40 @@ def stream_features(
         with autocast(device, dtype):
             features = encoder(prepare(batch.images.to(device)))
         yield features.float(), batch.rows
+
+
+def own_rows(count: int, batch_size: int, processes: Processes) -> NDArray[np.int64]:
+    """The rows, of ``count``, of this process's batches: every R-th, so that batches are those of one process."""
+    batch = np.arange(count, dtype=np.int64) // batch_size
+    return np.flatnonzero(batch % processes.world_size == processes.rank)
+
+
+def in_turn(
+    own: Iterable[tuple[Tensor, NDArray[np.int64]]],
+    count: int,
+    batch_size: int,
+    broken: dict[str, str],
+    processes: Processes,
+) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+    """The features of all processes in the order of the rows; each process calls it with those of its `own_rows`.
+
+    Args:
+        own: features [B, D] and rows int64 [B], ascending; a batch whose images are all broken is left out.
+        count: N, of all rows.
+        batch_size: B.
+        broken: path: reason, of the files that could not be used; at the end those of the others are added.
+        processes: this one among all.
+    """
+    ahead = iter(own)
+    waiting = next(ahead, None)
+    num_batches = -(-count // batch_size)
+    for first in range(0, num_batches, processes.world_size):
+        mine = None
+        if waiting is not None and int(waiting[1][0]) // batch_size == first + processes.rank:
+            mine, waiting = (waiting[0].cpu(), waiting[1]), next(ahead, None)
+        yield from (batch for batch in gather_to_all(mine) if batch is not None)
+    for theirs in gather_to_all(dict(broken)):
+        broken.update(theirs)
 
 
 def feature_key(**parts: str | int | bool) -> str:
@@ -184,24 +221,33 @@ def stored_or_computed(
     stream: Callable[[], Iterable[tuple[Tensor, NDArray[np.int64]]]],
     dim: int,
     broken: dict[str, str],
+    processes: Processes = Processes(),  # noqa: B008 (immutable)
 ) -> tuple[Tensor, Tensor]:
     """Features and rows of a folder of `save_features`; computed and kept there first if missing or damaged.
 
+    Several processes compute together; one of each machine writes, as machines may not share their disks.
+
     Args:
         folder: where.
-        stream: computes them.
+        stream: computes them; of several processes each gets all.
         dim: features of an image.
         broken: path: reason, of the files that could not be used; those that the folder tells of are added.
+        processes: this one among all.
 
     Raises:
         RunFailed: the folder cannot be written, or no image could be used.
     """
     found = load_features(folder)
-    if found is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        save_features(folder, stream(), dim, broken)
+    if not all(gather_to_all(found is not None)):
+        if found is None and processes.local_rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            save_features(folder, stream(), dim, broken)
+            limit_cache(folder)
+        else:
+            for _ in stream():
+                pass
+        gather_to_all(None)  # written
         found = load_features(folder)
-        limit_cache(folder)
     if found is None:
         raise RunFailed(f"features kept in {folder} cannot be read back: give --no-cache-features")
     mark_used(folder)

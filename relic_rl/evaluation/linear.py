@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from relic_rl.evaluation.accuracy import Accuracy, accuracy
 from relic_rl.evaluation.held_out import held_out
+from relic_rl.runtime.distributed import Processes, gather_to_all
 from relic_rl.runtime.errors import RunFailed
 from relic_rl.runtime.schedules import warmup_cosine
 
@@ -110,7 +111,7 @@ def fit_heads(
     Args:
         batches: what they learn from.
         total: how many batches that is.
-        learning_rates: the highest of each cosine.
+        learning_rates: the highest of each cosine; of none the batches are only gone through.
         standard: maps features first; on the batches' device.
         num_classes: K.
         weight_decay: of weights, not of biases.
@@ -119,6 +120,10 @@ def fit_heads(
     Returns:
         Classifiers of standardised features, in the order of the learning rates; one that diverged is not finite.
     """
+    if not learning_rates:
+        for _ in batches:  # other processes may count on this one's part of them
+            pass
+        return []
     device = standard.mean.device
     heads = [nn.Linear(len(standard.mean), num_classes, device=device) for _ in learning_rates]
     groups = []
@@ -187,8 +192,11 @@ def fit_probe(
     standard: Standardisation,
     groups: Tensor | None = None,
     weight_decay: float = 0.0,
+    processes: Processes = Processes(),  # noqa: B008 (immutable)
 ) -> Probe:
     """Choose the learning rate on images held out of the training set, then fit on all of it.
+
+    Several processes share out the learning rates of the sweep; the last fit is the same in each.
 
     Args:
         stream: maps int64 [M], the training images to learn from, and a name for the random numbers to batches and
@@ -202,6 +210,7 @@ def fit_probe(
         groups: int64 [N], of near copies, which are not parted; None if each image stands for itself.
         standard: see `standardisation`; on the device of the batches.
         weight_decay: of weights.
+        processes: this one among all.
 
     Raises:
         RunFailed: the final classifier is not finite.
@@ -209,12 +218,14 @@ def fit_probe(
     rates, sweep = sorted(set(learning_rates)), dict[float, Accuracy]()
     if len(rates) > 1:
         learn, judge = held_out(len(labels), held_out_share, split, groups)
-        heads = fit_heads(*stream(learn, "sweep"), rates, standard, num_classes, weight_decay=weight_decay)
-        for rate, head in zip(rates, heads, strict=True):
-            sweep[rate] = head_accuracy(head, standard, features[judge], labels[judge])
+        own = rates[processes.rank :: processes.world_size]
+        heads = fit_heads(*stream(learn, "sweep"), own, standard, num_classes, weight_decay=weight_decay)
+        found = [head_accuracy(head, standard, features[judge], labels[judge]) for head in heads]
+        for theirs in gather_to_all(dict(zip(own, found, strict=True))):
+            sweep |= theirs
     chosen = max(rates, key=lambda rate: sweep[rate].rank) if sweep else rates[0]
     everything = torch.arange(len(labels))
     (head,) = fit_heads(*stream(everything, "fit"), [chosen], standard, num_classes, weight_decay=weight_decay)
     if not bool(torch.isfinite(head.weight).all() & torch.isfinite(head.bias).all()):
         raise RunFailed(f"the linear classifier diverged at learning rate {chosen:g}: give smaller --learning-rates")
-    return Probe(head, standard, chosen, {rate: found.top1 for rate, found in sweep.items()})
+    return Probe(head, standard, chosen, {rate: sweep[rate].top1 for rate in rates if rate in sweep})

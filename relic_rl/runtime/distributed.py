@@ -278,6 +278,17 @@ def together(action: Callable[[], T]) -> T:
     return done
 
 
+def locally_first(action: Callable[[], T], processes: Processes) -> T:
+    """Do something in every process, first in one of each machine: the others find what that one has kept."""
+    if processes.local_rank:
+        gather_to_all(None)
+    try:
+        return action()
+    finally:
+        if not processes.local_rank:
+            gather_to_all(None)
+
+
 def copy_from_writer(modules: Sequence[nn.Module]) -> None:
     """Let all processes have the writer's parameters and buffers."""
     if not dist.is_initialized():
