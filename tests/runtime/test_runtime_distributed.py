@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def agree(rank: int, folder: str) -> None:
         "writer": distributed.from_writer({"rank": rank}),
         "all": distributed.gather_to_all(f"rank {rank}"),
     }
+    one_first(rank, folder)
     torch.save(results, f"{folder}/{rank}.pt")
     if rank == 1:  # goes away without a word
         return
@@ -66,6 +68,27 @@ def agree(rank: int, folder: str) -> None:
     with pytest.raises(RunFailed, match="another process is gone"):
         wait_for_the_other()
     (Path(folder) / "told").touch()
+
+
+def one_first(rank: int, folder: str) -> None:
+    """Rank 0 keeps something, slowly, and the other finds it; where rank 0 fails, both hear of it and none waits."""
+    place = Path(folder) / "kept"
+
+    def keep() -> bool:
+        if place.exists():
+            return True
+        time.sleep(0.3)
+        place.touch()
+        return False
+
+    assert distributed.locally_first(keep, Processes(rank, WORLD, rank)) == (rank == 1)
+
+    def fail() -> None:
+        if rank == 0:
+            raise BadInput("the first fails")
+
+    with pytest.raises(BadInput, match="the first fails"):
+        distributed.together(lambda: distributed.locally_first(fail, Processes(rank, WORLD, rank)))
 
 
 @pytest.fixture(scope="module")
