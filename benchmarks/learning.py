@@ -32,19 +32,19 @@ def compare(out: Path, arms: Arms, seeds: int, options: Mapping[str, Sequence[st
     """
     lines = _header(next(iter(arms)))
     for env, of_env in options.items():
-        _train(out, env, arms, seeds, of_env)
-        curves = {arm: [_folder(out, env, arm, seed) / "progress.csv" for seed in range(seeds)] for arm in arms}
+        train(out, env, arms, range(seeds), of_env)
+        curves = {arm: [folder(out, env, arm, seed) / "progress.csv" for seed in range(seeds)] for arm in arms}
         plot_curves(curves, out / f"{_plain(env)}.png", title=env)
         lines += _rows(out, env, arms, seeds)
     (out / "summary.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
-def _train(out: Path, env: str, arms: Arms, seeds: int, options: Sequence[str]) -> None:
+def train(out: Path, env: str, arms: Arms, seeds: Sequence[int], options: Sequence[str]) -> None:
     """Every arm with every seed; seed by seed, so that what is there is balanced whenever it is broken off."""
-    for seed in range(seeds):
+    for seed in seeds:
         for arm, own in arms.items():
-            run = _folder(out, env, arm, seed)
+            run = folder(out, env, arm, seed)
             if (run / "result.json").is_file():
                 continue
             command = [sys.executable, "-m", "relic_rl.train", "--env", env, *options, *own, "--seed", str(seed)]
@@ -58,7 +58,7 @@ def _rows(out: Path, env: str, arms: Arms, seeds: int) -> list[str]:
     """
     scores: dict[str, list[np.ndarray]] = {}
     for arm in arms:
-        results = [json.loads((_folder(out, env, arm, s) / "result.json").read_text()) for s in range(seeds)]
+        results = [json.loads((folder(out, env, arm, s) / "result.json").read_text()) for s in range(seeds)]
         evaluated = np.array([result["evaluation"]["mean_return"] for result in results])
         scores[arm] = [evaluated, np.array([result["training_mean_return"] for result in results])]
     first = next(iter(arms))
@@ -75,9 +75,10 @@ def _header(first: str) -> list[str]:
     return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
 
 
-def _folder(out: Path, env: str, arm: str, seed: int) -> Path:
+def folder(out: Path, env: str, arm: str, seed: int) -> Path:
+    """A run's directory."""
     return out / _plain(env) / _plain(arm) / f"seed{seed}"
 
 
 def _plain(name: str) -> str:
-    return name.replace("ALE/", "").replace("relic/", "").replace(" ", "-")
+    return name.replace("ALE/", "").replace("relic/", "").replace(" ", "-").replace(",", "")
