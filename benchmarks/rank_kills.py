@@ -4,116 +4,112 @@
 
 Two processes train under torchrun; after a random time one of them, drawn at random, gets SIGKILL: every second time
 while training goes on, else at any time from the start. The job must end within seconds, in training with a line that
-names the rank, and the newest checkpoint must be sound; the next job goes on from it. With --restarts torchrun itself
-is to start again from there (--max-restarts), under one job for all kills. With --stop the rank gets SIGSTOP: the
-others find out by its silence, after half a minute. Every checkpoint compares a checksum of the ranks' parameters, so
-ranks that diverged would end the run; at the end the weights are compared with those of a run that nobody disturbed.
-Needs about 20 s for each kill on two quiet cores.
+names the rank, and the newest checkpoint must be sound; the next job goes on from it.
+
+With --restarts torchrun itself is to start again from there (--max-restarts), under one job for all kills. Every second
+kill waits until the job has gone on; the others come at any time after the kill before, in the restart too. How long
+it takes to go on is counted to the first checkpoint of a later step than the one that it goes on from, so up to 2 s,
+the time between checkpoints, are training.
+
+With --stop the rank gets SIGSTOP: the others find out by its silence, after half a minute. Every checkpoint compares a
+checksum of the ranks' parameters, so ranks that diverged would end the run; at the end the weights are compared with
+those of a run that nobody disturbed. Needs about 20 s for each kill on two quiet cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import re
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from relic_rl.runtime.checkpoint import list_checkpoints, load_checkpoint
-
-OPTIONS = ["--env", "relic/Catch-v0", "--device", "cpu", "--precision", "fp32", "--threads", "1", "--num-envs", "8"]
-OPTIONS += ["--aux-batch-size", "16", "--eval-episodes", "0", "--seed", "0", "--checkpoint-every", "2"]
-AGENTS = {
-    "ppo": "--num-steps 16 --num-minibatches 4 --num-epochs 2 --no-anneal",
-    "r2d2": (
-        "--agent r2d2 --lstm-size 64 --sequence-length 10 --sequence-overlap 5 --burn-in 5 --n-step 3 --batch-size 16 "
-        "--steps-per-update 32 --learning-starts 500 --target-period 50 --replay-capacity 400000 --replay-on-disk"
-    ),
-}
-HANG = 150  # seconds after which a job that lost a rank counts as hanging
+from rank_jobs import AGENTS, Attempt, Job, sound_steps
 
 
-class Job:
-    """Two processes under torchrun; the log gets what they say."""
+def named(rank: int) -> str:
+    """What a line says that names the rank."""
+    return rf"rank {rank} of 2 (died|has not been heard)"
 
-    def __init__(self, run: Path, agent: str, total_steps: int, log: Path, restarts: int = 0) -> None:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        command += ["--max-restarts", str(restarts), "-m", "relic_rl.train", *OPTIONS, *AGENTS[agent].split()]
-        command += ["--run-dir", str(run), "--resume", "auto", "--total-steps", str(total_steps)]
+
+class Kills:
+    """Strikes, and what came of them."""
+
+    def __init__(self, args: argparse.Namespace, run: Path, log: Path) -> None:
+        self.args = args
+        self.run = run
         self.log = log
-        with log.open("wb") as output:
-            environment = os.environ | {"OMP_NUM_THREADS": "1"}
-            self.torchrun = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        self.rng = random.Random(args.seed)
+        self.sign = signal.SIGSTOP if args.stop else signal.SIGKILL
+        self.ended: list[float] = []  # seconds until a job was over that was to end
+        self.went_on: list[float] = []  # seconds until training had gone on, where it was let
+        self.told: list[bool] = []  # whether the rank was named, of each that struck in training
+        self.steps = 0
 
-    def ranks(self) -> dict[int, int]:
-        """Process ids by rank."""
-        found = {}
-        for children in Path(f"/proc/{self.torchrun.pid}/task").glob("*/children"):
-            for child in children.read_text().split():
-                try:
-                    environment = Path(f"/proc/{child}/environ").read_bytes()
-                except OSError:
-                    continue
-                if match := re.search(rb"\0RANK=(\d+)\0", environment):
-                    found[int(match[1])] = int(child)
-        return found
+    def of_many_jobs(self) -> None:
+        """Each ends a job; the next job goes on from its checkpoint."""
+        for kill in range(self.args.kills):
+            with Job(self.run, self.args.agent, 10**9, self.log) as job:
+                attempt = Attempt(job)
+                strike = attempt.strike(self.rng, self.args.seconds, self.sign, in_training=kill % 2 == 1)
+                self.ended.append(job.end())
+                if strike.trained_after is not None:
+                    self.told.append(attempt.said(named(strike.rank)))
+            self.note(kill, strike.rank)
 
-    def end(self) -> float:
-        """Seconds until the job is over.
+    def of_one_job(self) -> None:
+        """torchrun starts the ranks again after each."""
+        with Job(self.run, self.args.agent, 10**9, self.log, restarts=self.args.kills) as job:
+            attempt = Attempt(job)
+            for kill in range(self.args.kills):
+                # Of ranks that are both stopped none would be left to notice.
+                in_training = kill % 2 == 1 or self.args.stop
+                strike = attempt.strike(self.rng, self.args.seconds, self.sign, in_training=in_training)
+                if kill and strike.trained_after is not None:
+                    self.went_on.append(strike.trained_after)
+                attempt = Attempt(job, strike.attempt)
+                if strike.trained_after is not None:
+                    self.told.append(attempt.says(named(strike.rank)))
+                self.note(kill, strike.rank)
+            self.went_on.append(attempt.until_training())
+            job.torchrun.terminate()
+            self.ended.append(job.end())
+        self.steps = sound_steps(self.run)
+
+    def note(self, kill: int, rank: int) -> None:
+        """Show the kill.
 
         Raises:
-            SystemExit: it hangs.
+            SystemExit: the run was thrown back.
         """
-        start = time.monotonic()
-        try:
-            self.torchrun.wait(timeout=HANG)
-        except subprocess.TimeoutExpired:
-            self.torchrun.kill()
-            raise SystemExit(f"the job hangs: {self.log.read_text()[-2000:]}") from None
-        return time.monotonic() - start
+        steps = sound_steps(self.run)
+        if steps < self.steps:
+            raise SystemExit(f"kill {kill + 1} threw the run back from {self.steps} to {steps} steps")
+        self.steps = steps
+        print(f"kill {kill + 1}: rank {rank}, {steps:,} steps", flush=True)
+
+    def found(self) -> str:
+        """In words."""
+        text = f"{self.args.agent}, {self.args.kills} times {self.sign.name} to one of two ranks: the job never hung;"
+        if self.args.restarts:
+            text += f" training had gone on {spread(self.went_on)}, the {len(self.went_on)} times that the next kill"
+            text += " waited for it or came later;"
+        else:
+            text += f" it ended {spread(self.ended)};"
+        return text + f" a line named the rank {sum(self.told)} times of the {len(self.told)} that struck in training"
 
 
-def strike(job: Job, rng: random.Random, seconds: float, sign: signal.Signals, run: Path | None) -> int:
-    """After a random time let a random rank have the signal; which one.
-
-    The time begins now, or with the next checkpoint of ``run``.
-    """
-    rank, wait = rng.randrange(2), rng.uniform(0, seconds)
-    before = 0.0 if run is None else written(run)
-    due = time.monotonic() + wait if run is None else float("inf")
-    while time.monotonic() < due or rank not in (found := job.ranks()):
-        if job.torchrun.poll() is not None:
-            raise SystemExit(f"the job ended by itself: {job.log.read_text()[-2000:]}")
-        if run is not None and written(run) > before:
-            due = min(due, time.monotonic() + wait)
-        time.sleep(0.02)
-    os.kill(found[rank], sign)
-    return rank
-
-
-def newest(run: Path) -> int:
-    """Agent steps of the newest checkpoint, which must be sound."""
-    checkpoints = list_checkpoints(run / "checkpoints")
-    return load_checkpoint(checkpoints[0])["agent"]["steps"] if checkpoints else 0
-
-
-def written(run: Path) -> float:
-    """When the newest checkpoint was written."""
-    checkpoints = list_checkpoints(run / "checkpoints")
-    return checkpoints[0].stat().st_mtime if checkpoints else 0.0
+def spread(seconds: list[float]) -> str:
+    """Median and longest."""
+    return f"after {statistics.median(seconds):.1f} s in the median, {max(seconds):.1f} s at most"
 
 
 def finish(run: Path, agent: str, total_steps: int, log: Path) -> list[bytes]:
     """Let the run come to its end; its weights."""
-    job = Job(run, agent, total_steps, log)
-    if job.torchrun.wait() != 0:
-        raise SystemExit(f"a run failed: {log.read_text()[-2000:]}")
+    with Job(run, agent, total_steps, log) as job:
+        if job.torchrun.wait() != 0:
+            raise job.failure("a run failed")
     return [(run / name).read_bytes() for name in ("encoder.safetensors", "critic.safetensors")]
 
 
@@ -126,41 +122,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="longest time to a kill")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
-    rng = random.Random(args.seed)
-    sign = signal.SIGSTOP if args.stop else signal.SIGKILL
     with tempfile.TemporaryDirectory() as folder:
         run, undisturbed, log = (Path(folder) / name for name in ("killed", "undisturbed", "log"))
-        steps = 0
-        waits: list[float] = []
-        told: list[bool] = []
-        job = Job(run, args.agent, 10**9, log, args.kills) if args.restarts else None
-        for kill in range(args.kills):
-            one = job or Job(run, args.agent, 10**9, log)
-            in_training = kill % 2 == 1
-            rank = strike(one, rng, args.seconds, sign, run if in_training else None)
-            if job is None:
-                waits.append(one.end())
-                line = re.search(rf"rank {rank} of 2 (died|has not been heard)", log.read_text())
-                if in_training:
-                    told.append(line is not None)
-            if newest(run) < steps:
-                raise SystemExit(f"kill {kill} threw the run back from {steps} to {newest(run)} steps")
-            steps = newest(run)
-            print(f"kill {kill + 1}: rank {rank}, {steps:,} steps", flush=True)
-        if job is not None:
-            job.torchrun.terminate()
-            waits.append(job.end())
-            steps = newest(run)
-        steps += 1_000
+        kills = Kills(args, run, log)
+        if args.restarts:
+            kills.of_one_job()
+        else:
+            kills.of_many_jobs()
+        steps = kills.steps + 1_000
         same = finish(run, args.agent, steps, log) == finish(undisturbed, args.agent, steps, log)
-        print(
-            f"{args.agent}, {args.kills} times {sign.name} to one of two ranks: the job never hung; it ended after"
-            f" {statistics.median(waits):.1f} s in the median, {max(waits):.1f} s at most; the line named the rank"
-            f" {sum(told)} times of the {len(told)} that struck in training; after {steps:,} agent steps the weights"
-            f" are {'to the bit' if same else 'NOT'} those of an undisturbed run"
-        )
-        if not same:
-            raise SystemExit(1)
+    print(
+        f"{kills.found()}; after {steps:,} agent steps the weights are {'to the bit' if same else 'NOT'} those of an"
+        " undisturbed run"
+    )
+    if not same or not all(kills.told):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

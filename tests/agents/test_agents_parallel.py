@@ -17,7 +17,7 @@ from r2d2_helpers import make_network as make_recurrent_network
 from agents.parallel import join_state, split_state
 from agents.r2d2 import R2D2
 from agents.r2d2_actor import RecurrentActor
-from agents.replay import ReplayGeometry, SequenceReplay
+from agents.replay import Observations, ReplayGeometry, SequenceReplay
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.objectives import RelicObjective
 from relic_rl.runtime import distributed
@@ -94,17 +94,28 @@ def part_of(batch, rows):
     return type(batch)(*(f[rows] if n in first else f[:, rows] for n, f in batch._asdict().items()))
 
 
-def run_learner(processes):
-    """Three updates, each process on its half of the same batches."""
+LEARNERS = ["learner", "learner with relic"]
+
+
+def run_learner(case, processes):
+    """Three updates, each process on its half of the same batches, and of the same frames for RELIC."""
     network = make_recurrent_network(seed=processes.rank)
-    learner = make_learner(network, LAYOUT, target_period=2)
+    torch.manual_seed(4 + processes.rank)
+    objective = RelicObjective(network.encoder, Critic(network.encoder.feature_dim, 8, 4), target_decay=0.9)
+    auxiliary = make_ppo_auxiliary(objective) if case == "learner with relic" else None
+    learner = make_learner(network, LAYOUT, target_period=2, auxiliary=auxiliary)
     learner.join(processes, [])
     replay = make_replay(LAYOUT)
     own = processes.share(16)
-    updates = [learner.update(part_of(sample(replay, 16, seed), own)) for seed in range(3)]
+    updates = []
+    for seed in range(3):
+        frames = replay.sample_observations(16, np.random.default_rng(seed))
+        given = Observations(*(field[own] for field in frames)) if auxiliary else None
+        updates.append(learner.update(part_of(sample(replay, 16, seed), own), given))
     learner.release()
     return {
-        "weights": tensors(network, learner.target),
+        "weights": tensors(*learner.modules, learner.target),
+        "contrast": [float(update.metrics.get("aux/contrastive", 0.0)) for update in updates],
         "priority": [update.priority for update in updates],
         "loss": [float(update.metrics["loss/td"]) for update in updates],
         "gradient_norm": [float(update.metrics["gradient_norm"]) for update in updates],
@@ -165,7 +176,7 @@ def worker(rank, folder, port):
 
 def together(processes):
     results = {case: run_ppo(case, processes) for case in PPO_CASES}
-    results["learner"] = run_learner(processes)
+    results |= {case: run_learner(case, processes) for case in LEARNERS}
     results["r2d2"] = run_r2d2(processes, overlap=False)
     results["r2d2 overlapping"] = run_r2d2(processes, overlap=True)
     return results
@@ -229,14 +240,17 @@ def test_a_loss_that_is_not_finite_anywhere_is_skipped_everywhere(case, results)
 # ------------------------------------------------------------------------------------------------ R2D2
 
 
-def test_r2d2_learner_of_two_processes_is_that_of_one(results):
-    one = run_learner(ONE)
-    both = [found["learner"] for found in results]
+@pytest.mark.parametrize("case", LEARNERS)
+def test_r2d2_learner_of_two_processes_is_that_of_one(case, results):
+    one = run_learner(case, ONE)
+    both = [found[case] for found in results]
+    assert (min(one["contrast"]) > 0) == (case == "learner with relic")
     assert torch.equal(both[0]["weights"], both[1]["weights"])
     torch.testing.assert_close(both[0]["weights"], one["weights"], rtol=1e-4, atol=1e-6)
     assert both[0]["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
     for update in range(3):
-        assert np.mean([found["loss"][update] for found in both]) == pytest.approx(one["loss"][update], rel=1e-4)
+        for name in ("loss", "contrast"):
+            assert np.mean([found[name][update] for found in both]) == pytest.approx(one[name][update], rel=1e-4), name
         together = torch.cat([found["priority"][update] for found in both])
         torch.testing.assert_close(together, one["priority"][update], rtol=1e-4, atol=1e-5)
 
