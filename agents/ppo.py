@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.acting import ActingEncoder
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
 from agents.parallel import Averaged
@@ -147,6 +148,7 @@ class PPO:
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, eps=1e-5, fused=True)
         self.modules: list[nn.Module] = [network] if auxiliary is None else [network, auxiliary.objective]
         self._averaged = Averaged(network)
+        self._acting = ActingEncoder(network.encoder, autocast_dtype)
         self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.steps = 0
         self.updates = 0
@@ -167,8 +169,11 @@ class PPO:
         if self.replay is not None:
             self.replay.add(step, self._action, None)
         images = torch.from_numpy(step.observation).to(self.device)
-        with self.autocast():
-            output = self.network(images)
+        if self.at_boundary:
+            self._acting.refresh()
+        with self.autocast(), section("encoder"):
+            features = self._acting(images)
+        output = self.network.heads(features)
         log_probs = torch.log_softmax(output.logits, dim=-1)
         action = sample_categorical(log_probs, self.generators["action"], self.processes)
         chosen = log_probs.gather(1, action[:, None]).squeeze(1)
@@ -311,7 +316,7 @@ class PPO:
             most = least
         chosen = source[: min(self.auxiliary.batch_size, most)]
         groups = batch.env[chosen] + rank * self.rollout.num_envs if self.separate_envs else None
-        return batch.observation[chosen], groups
+        return batch.observation.index_select(0, chosen), groups
 
     # -------------------------------------------------------------- evaluation
 

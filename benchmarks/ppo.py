@@ -5,9 +5,9 @@
 The setting is the preset `ppo-atari`: 8 environments x 128 steps, 4 epochs of 4 minibatches, Nature encoder;
 precision as `auto` decides. Ours without an auxiliary objective, ours with RELIC at its defaults and the peer (made
 as `peers/sb3_ppo.py` says) each train in a process of their own, one iteration in turn while the others wait, so that
-whatever else the machine does falls on all. Medians over the turns; the first is left out. The bound is what the
-convolutions and the linear layer behind them alone would allow: forward passes for acting, 4 passes forward and
-backward for learning, at the same batch sizes and precision, and nothing else.
+whatever else the machine does falls on all. Medians over the turns; an iteration before them, of each process alone,
+warms up. The bound is what the convolutions and the linear layer behind them alone would allow: forward passes for
+acting, 4 passes forward and backward for learning, at the same batch sizes and precision, and nothing else.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ HERE = Path(__file__).parent
 
 
 class Worker:
-    """A process that trains one iteration whenever it is asked to."""
+    """A process that trains one iteration whenever it is asked to; it has warmed up, alone, once it is made."""
 
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.iterate()
 
     def iterate(self) -> float:
         """Agent steps per second of an iteration.
@@ -52,13 +53,11 @@ class Worker:
 
 
 def take_turns(workers: dict[str, Worker], turns: int) -> dict[str, float]:
-    """Median agent steps per second of workers that train in turns; the first turn warms up, and they end."""
+    """Median agent steps per second of workers that train in turns; then they end."""
     rates: dict[str, list[float]] = {name: [] for name in workers}
-    for turn in range(turns + 1):
+    for _ in range(turns):
         for name, worker in workers.items():
-            rate = worker.iterate()
-            if turn:
-                rates[name].append(rate)
+            rates[name].append(worker.iterate())
     for worker in workers.values():
         worker.close()
     return {name: statistics.median(values) for name, values in rates.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import statistics
+import math
 import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -42,8 +42,9 @@ def decide_precision(
 ) -> PrecisionDecision:
     """Choose between fp32 and bf16 autocast by timing a training step in both.
 
-    A small batch comes first, so that a bf16 that is hopeless costs little. Timings differ from run to run:
-    so may the choice where both are close, and a run's config.yaml records it.
+    A small batch comes first, so that a bf16 that is hopeless costs little. Of several times the least counts: what
+    else the machine does can only add, and may fall on one of the two. Timings differ from run to run all the same: so
+    may the choice where both are close, and a run's config.yaml records it.
 
     Args:
         requested: anything but ``auto`` is taken as it is.
@@ -64,23 +65,23 @@ def decide_precision(
         _synchronize(device)
         return 1e3 * (clock() - start)
 
+    def least(size: int, enough: Callable[[int, float, float], bool]) -> tuple[float, float]:
+        for dtype in (None, torch.bfloat16):
+            milliseconds(size, dtype)  # warm up
+        fp32, bf16, times = math.inf, math.inf, 0
+        while not enough(times, fp32, bf16):
+            # In turns, so that whatever else the machine does falls on both.
+            fp32 = min(fp32, milliseconds(size, None))
+            bf16 = min(bf16, milliseconds(size, torch.bfloat16))
+            times += 1
+        return fp32, bf16
+
     small = min(_SMALL_BATCH, batch_size)
-    for dtype in (None, torch.bfloat16):
-        milliseconds(small, dtype)  # warm up
-    fp32 = milliseconds(small, None)
-    bf16 = milliseconds(small, torch.bfloat16)
+    fp32, bf16 = least(small, lambda times, fp32, bf16: times == 3 or bf16 <= _HOPELESS * fp32 < math.inf)
     if bf16 > _HOPELESS * fp32:
         return PrecisionDecision("fp32", f"auto chose fp32: {_timings(small, fp32, bf16)}")
-
-    for dtype in (None, torch.bfloat16):
-        milliseconds(batch_size, dtype)  # warm up
-    times: tuple[list[float], list[float]] = ([], [])
     start = clock()
-    while len(times[0]) < 3 or (len(times[0]) < 15 and clock() - start < seconds):
-        # In turns, so that whatever else the machine does falls on both.
-        times[0].append(milliseconds(batch_size, None))
-        times[1].append(milliseconds(batch_size, torch.bfloat16))
-    fp32, bf16 = statistics.median(times[0]), statistics.median(times[1])
+    fp32, bf16 = least(batch_size, lambda times, *_: times >= 3 and (times == 15 or clock() - start >= seconds))
     choice: Literal["fp32", "bf16"] = "bf16" if bf16 * min_gain < fp32 else "fp32"
     return PrecisionDecision(choice, f"auto chose {choice}: {_timings(batch_size, fp32, bf16)}")
 

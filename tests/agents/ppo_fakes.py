@@ -99,6 +99,7 @@ class TinyEncoder(nn.Module):
     """tanh of a linear map of the pixels, uint8 or float in [0, 1]."""
 
     feature_dim = 8
+    input_weight = "linear.weight"
 
     def __init__(self):
         super().__init__()

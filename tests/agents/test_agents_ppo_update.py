@@ -382,9 +382,22 @@ def test_a_skipped_step_moves_neither_weights_nor_target():
 def test_autocast_covers_every_forward_pass():
     """Acting, bootstrap, RL loss and auxiliary loss run the encoder in one type."""
     kinds = []
-    agent = make_ppo(auxiliary=make_auxiliary(SpyObjective()), autocast_dtype=torch.bfloat16, augmentation=plain)
-    agent.network.encoder.linear.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    network = make_network()
+    network.encoder.linear.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    options = {"auxiliary": make_auxiliary(SpyObjective()), "autocast_dtype": torch.bfloat16, "augmentation": plain}
+    agent = make_ppo(network=network, **options)
     env = ScriptedEnv()
     train(agent, env, env.reset(), 1)
     assert len(kinds) == 12 + 1 + 6 * (1 + 2)
     assert set(kinds) == {torch.bfloat16}
+
+
+def test_acting_under_autocast_follows_what_is_learned():
+    agent = make_ppo(autocast_dtype=torch.bfloat16)
+    env = ScriptedEnv()
+    step, _ = train(agent, env, env.reset(), 2)
+    trace, _ = collect(agent, env, step)
+    for t, decision in enumerate(trace):
+        with torch.no_grad(), agent.autocast():
+            output = agent.network(torch.from_numpy(decision.before.observation))
+        assert torch.equal(agent.rollout.value[t], output.value)
