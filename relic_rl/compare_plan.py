@@ -17,6 +17,7 @@ from relic_rl.comparison.plan import PlannedRun, plan_runs
 from relic_rl.comparison.suites import expand_games
 from relic_rl.losses.divergences import divergence_by_name
 from relic_rl.representation.augmentation import parse_augmentation
+from relic_rl.representation.weights import inspect_encoder_file
 from relic_rl.runtime.command_line import parse_flags
 from relic_rl.runtime.config import applied_options, load_config_file, options_without_effect, parse_config
 from relic_rl.runtime.config_file import find_config, nearest, read_yaml
@@ -31,13 +32,17 @@ _GIVEN_BY_COMPARE = ("env", "agent", "objective", "seed", "total_steps", "thread
 _SAME_IN_ALL = ("augmentation",)  # the recipe is one in all arms that augment
 _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
-ARM_OPTIONS = tuple(
-    name
-    for name, field in _FIELDS.items()
-    if field.metadata["when"] and all("objective" in condition for condition in field.metadata["when"])
-    if name not in _SAME_IN_ALL
+_OF_THE_ENCODER = ("encoder_weights", "freeze_encoder")
+ARM_OPTIONS = (
+    tuple(
+        name
+        for name, field in _FIELDS.items()
+        if field.metadata["when"] and all("objective" in condition for condition in field.metadata["when"])
+        if name not in _SAME_IN_ALL
+    )
+    + _OF_THE_ENCODER
 )
-"""Options of ``train`` that belong to the objective: those that an arm may set for itself."""
+"""Options of ``train`` that an arm may set for itself: those of the objective, and where the encoder comes from."""
 
 
 class Plan(NamedTuple):
@@ -158,12 +163,14 @@ def _only(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _check_names(options: TrainConfig) -> None:
-    """Names that train looks up only once it builds its objective."""
+    """Names and files that train looks up only once it builds its networks."""
     applied = applied_options(options)
     if "augmentation" in applied:
         parse_augmentation(options.augmentation)
     if "divergence" in applied:
         divergence_by_name(options.divergence)
+    if options.encoder_weights is not None:
+        inspect_encoder_file(options.encoder_weights)
 
 
 def _without_place(applied: Mapping[str, Any]) -> dict[str, Any]:

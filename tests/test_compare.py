@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from relic_rl import comparing
 from relic_rl.compare import main
@@ -22,6 +24,7 @@ from relic_rl.comparison.costs import CostFile
 from relic_rl.comparison.launch import LocalLauncher, Outcome
 from relic_rl.runtime.config import parse_config
 from relic_rl.runtime.interrupts import Interrupts
+from relic_rl.train import main as train
 
 TINY = ["device=cpu", "precision=fp32", "num_envs=4", "num_steps=16", "num_minibatches=2", "num_epochs=1"]
 TINY += ["eval_episodes=4", "video=false", "checkpoint_every=1", "aux_batch_size=8"]
@@ -194,6 +197,33 @@ def test_options_reach_the_arms_that_they_apply_to() -> None:
     assert (plan.options["infonce"].alpha, plan.options["infonce"].temperature) == (1.0, 0.2)
     assert plan.options["none"].temperature == 0.1
     assert not any(options.anneal for options in plan.options.values())
+
+
+def test_arms_that_start_from_a_trained_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It runs in every arm that asks for it, and in no other."""
+    options = [f"--{word}" for word in TINY[:-1] if "video" not in word]
+    first = ["--env", "relic/Catch-v0", "--objective", "none", "--total-steps", "300", "--no-video", *options]
+    assert train([*first, "--run-dir", str(tmp_path / "first")]) == 0
+    weights = tmp_path / "first" / "encoder.safetensors"
+    arms = ["none", f"none(encoder_weights={weights})", f"none(encoder_weights={weights},freeze_encoder=yes)"]
+    out = tmp_path / "out"
+    small = [*SMALL[:2], "--objectives", *arms, "--total-steps", "500", "--train-options", *TINY[:-1], "--seeds", "1"]
+    assert main([*small, *LOCAL, "--run-dir", str(out)]) == 0
+    found = {}
+    for config in out.rglob("config.yaml"):
+        made = yaml.safe_load(config.read_text())
+        if "env" in made:
+            found[made["encoder_weights"], made["freeze_encoder"]] = load_file(config.parent / weights.name)
+    assert set(found) == {(None, False), (str(weights), False), (str(weights), True)}
+    for arm, learned in found.items():
+        same = [torch.equal(value, learned[name]) for name, value in load_file(weights).items()]
+        assert all(same) == (arm == (str(weights), True))
+    capsys.readouterr()
+    assert (
+        main([*small[:2], "--objectives", f"none,none(encoder_weights={tmp_path})", "--run-dir", str(out) + "2"]) == 2
+    )
+    assert str(tmp_path) in capsys.readouterr().err
+    assert not Path(f"{out}2").exists()
 
 
 def test_what_an_arm_may_set() -> None:

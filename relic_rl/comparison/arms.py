@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -33,9 +34,19 @@ class Arm(NamedTuple):
 
 
 def arm_label(objective: str, options: Mapping[str, Any]) -> str:
-    """``relic(alpha=2,divergence=js)``; without options the objective alone."""
-    inside = ",".join(f"{name}={value}" for name, value in options.items())
+    """``relic(alpha=2,divergence=js)``; without options the objective alone, of a file what tells it from others."""
+    inside = ",".join(f"{name}={_short(str(value))}" for name, value in options.items())
     return f"{objective}({inside})" if inside else objective
+
+
+def _short(value: str) -> str:
+    """A path's file without its type, its folder for the file that every run has: ``NAME`` for
+    ``runs/NAME/encoder.safetensors``; other values as they are.
+    """
+    path = PurePath(value)
+    if len(path.parts) < 2:
+        return value
+    return path.parent.name if path.name == "encoder.safetensors" else path.stem
 
 
 def parse_arms(texts: Iterable[str]) -> list[Arm]:

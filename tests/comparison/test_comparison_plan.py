@@ -45,6 +45,17 @@ def test_arms() -> None:
     assert [arm.folder for arm in arms] == ["relic-alpha=2-divergence=renyi-2", "infonce", "none"]
 
 
+def test_arms_from_files_are_told_apart_by_what_is_short() -> None:
+    files = ["runs/a/encoder.safetensors", "/far/b/resnet.v2.pth", "c.safetensors"]
+    arms = parse_arms([f"none(encoder_weights={file})" for file in files])
+    assert [arm.options for arm in arms] == [(("encoder_weights", file),) for file in files]
+    inside = ["a", "resnet.v2", "c.safetensors"]
+    assert [arm.label for arm in arms] == [f"none(encoder_weights={name})" for name in inside]
+    assert [arm.folder for arm in arms] == [f"none-encoder_weights={name}" for name in inside]
+    with pytest.raises(ValueError, match="twice"):
+        parse_arms(["none(encoder_weights=x/a/encoder.safetensors),none(encoder_weights=y/a/encoder.safetensors)"])
+
+
 @pytest.mark.parametrize("text", ["", "relic,relic", "relic(alpha)", "relic(alpha=)", "relic(", "relic(alpha=1", "a b"])
 def test_what_is_no_arm(text: str) -> None:
     with pytest.raises(ValueError, match="objective"):
