@@ -15,6 +15,7 @@ from r2d2_helpers import LAYOUTS, STATE, make_auxiliary, make_geometry, make_lea
 from r2d2_helpers import make_network as make_recurrent_network
 
 from agents.parallel import join_state, split_state
+from agents.ppo_parallel import Minibatch
 from agents.r2d2 import R2D2
 from agents.r2d2_actor import RecurrentActor
 from agents.replay import Observations, ReplayGeometry, SequenceReplay
@@ -207,6 +208,25 @@ def test_ppo_of_two_processes_is_that_of_one(case, results):
             assert set(two) == set(alone)
             for name, value in alone.items():
                 assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+def test_minibatches_of_two_processes_are_those_of_one_that_draws_as_they_do(results, monkeypatch):
+    """Which transitions share a minibatch is all that parts them: each process permutes its own."""
+    streams = [torch.Generator().manual_seed(50 + rank) for rank in range(WORLD)]
+
+    def split(order, advantage, num_minibatches, counts, processes):
+        env = order % len(MIXED)  # rows are in the order of time, then of environments
+        parts = []
+        for rank, stream in enumerate(streams):
+            own = Processes(rank, WORLD).share(len(MIXED))
+            rows = order[(env >= own.start) & (env < own.stop)].sort().values
+            parts.append(rows[torch.randperm(len(rows), generator=stream)].tensor_split(num_minibatches))
+        return [Minibatch(torch.cat(both), 1.0, 0, None) for both in zip(*parts, strict=True)]
+
+    monkeypatch.setattr("agents.ppo.split_minibatches", split)
+    one = run_ppo("minibatches", ONE)
+    for found in results:
+        torch.testing.assert_close(found["minibatches"]["weights"], one["weights"], rtol=1e-4, atol=1e-5)
 
 
 def test_a_contrast_set_of_its_own_is_another_loss(results):
