@@ -1,17 +1,17 @@
 """Do two processes learn as fast as one for each agent step? The same seeds with both, PPO and R2D2 with RELIC.
 
-    python benchmarks/processes_learning.py OUT [--seeds 8] [--agents ppo,r2d2]
+    python benchmarks/processes_learning.py OUT [--agent ppo] [--seeds 8]
 
 PPO plays relic/Catch-v0, R2D2 relic/Recall-v0; the best return is 1 in both, random play's -0.8 and -2.7. All options
 are the same; of two processes under torchrun each has half of the environments, of the batch and of the replay. A seed
 starts both with the same weights, games and exploration, after which chance parts them: which transitions share a
 minibatch, which sequences are drawn.
 
-OUT/summary.md holds the table: agent steps until the mean return of recent training games (a mean of five rows of
+OUT/AGENT.md holds the table: agent steps until the mean return of recent training games (a mean of five rows of
 progress.csv, each the mean of 20 games) has first come to 0.6, and the mean return over the whole run, the area under
-its curve. Intervals are 95 % (Student's t) over seeds; the difference is taken seed by seed: an interval that holds 0
-shows none. OUT/runs.csv holds each run's figures, OUT/curves.png the curves. Runs that are done are not done again.
-About 100 s of CPU time for each seed.
+its curve. A run that never comes there counts with its length. Intervals are 95 % (Student's t) over seeds; the
+difference is taken seed by seed: an interval that holds 0 shows none. OUT/AGENT.csv holds each run's figures,
+OUT/AGENT.png the curves. Runs that are done are not done again. About 50 s of CPU time for each seed.
 """
 
 from __future__ import annotations
@@ -97,49 +97,43 @@ def measure(runs: Sequence[Path]) -> Measured:
     return Measured(np.array(steps), np.array(area))
 
 
-def table(found: dict[str, dict[int, Measured]]) -> list[str]:
+def table(agent: str, one: Measured, two: Measured) -> list[str]:
     """Rows of Markdown."""
-    names = ["agent", "seeds", "", *COUNTS.values(), "two less one, seed by seed"]
+    names = [f"{agent}, {len(one.steps)} seeds", *COUNTS.values(), "two less one, seed by seed"]
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    for agent, by_count in found.items():
-        one, two = (by_count[count] for count in COUNTS)
-        for name, x, y in (
-            (f"agent steps to a return of {THRESHOLD}", one.steps, two.steps),
-            ("mean return over the run", one.area, two.area),
-        ):
-            cells = [interval(mean_interval(values), number) for values in (x, y, y - x)]
-            lines.append(f"| {agent} | {len(x)} | {name} | {' | '.join(cells)} |")
+    for name, x, y in (
+        (f"agent steps to a return of {THRESHOLD}", one.steps, two.steps),
+        ("mean return over the run", one.area, two.area),
+    ):
+        cells = [interval(mean_interval(values), number) for values in (x, y, y - x)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--agent", choices=AGENTS, default="ppo")
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--agents", default=",".join(AGENTS))
     args = parser.parse_args()
-    agents = args.agents.split(",")
     for seed in range(args.seeds):  # what is there is balanced whenever it is broken off
-        for agent in agents:
-            for count in COUNTS:
-                train(args.out, agent, count, seed)
-    found, curves = {}, []
-    for agent in agents:
-        runs = {count: [folder(args.out, agent, count, seed) for seed in range(args.seeds)] for count in COUNTS}
-        found[agent] = {count: measure(of_count) for count, of_count in runs.items()}
-        for count, of_count in runs.items():
-            curve = learning_curve([Run(run, COUNTS[count], {}, None) for run in of_count])
-            assert curve is not None
-            curves.append(curve._replace(env=f"{agent.upper()} with RELIC, {AGENTS[agent][1]}"))
-    (args.out / "curves.png").write_bytes(draw_curves(curves, {}))
-    lines = ["agent,processes,seed,steps,mean_return"]
-    for agent, by_count in found.items():
-        for count, of_count in by_count.items():
-            each = enumerate(zip(of_count.steps, of_count.area, strict=True))
-            lines += [f"{agent},{count},{seed},{steps:.0f},{area:.4f}" for seed, (steps, area) in each]
-    (args.out / "runs.csv").write_text("\n".join(lines) + "\n")
-    (args.out / "summary.md").write_text("\n".join(table(found)) + "\n")
-    print("\n".join(table(found)))
+        for count in COUNTS:
+            train(args.out, args.agent, count, seed)
+    found, curves, lines = [], [], ["processes,seed,steps,mean_return"]
+    for count, label in COUNTS.items():
+        runs = [folder(args.out, args.agent, count, seed) for seed in range(args.seeds)]
+        found.append(measure(runs))
+        each = enumerate(zip(*found[-1], strict=True))
+        lines += [f"{count},{seed},{steps:.0f},{area:.4f}" for seed, (steps, area) in each]
+        title = f"{args.agent.upper()} with RELIC, {AGENTS[args.agent][1]}"
+        curve = learning_curve([Run(run, label, {"env": title}, None) for run in runs])
+        assert curve is not None
+        curves.append(curve)
+    (args.out / f"{args.agent}.csv").write_text("\n".join(lines) + "\n")
+    (args.out / f"{args.agent}.png").write_bytes(draw_curves(curves, {}))
+    text = "\n".join(table(args.agent, *found))
+    (args.out / f"{args.agent}.md").write_text(text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":
