@@ -136,5 +136,5 @@ class Rollout:
 
 def take(batch: PPOBatch, index: Tensor) -> PPOBatch:
     """The transitions at ``index``, int64 [B]."""
-    # Copies images as a whole, which indexing with [] does byte by byte on a CPU: seven times as fast.
+    # Copies images as a whole; indexing with [] does it byte by byte on a CPU (benchmarks/acting.py).
     return PPOBatch(*(field.index_select(0, index) for field in batch))

@@ -166,9 +166,7 @@ class Strike(NamedTuple):
 
     rank: int
     attempt: set[int]  # ids of all its processes
-    trained_after: (
-        float | None
-    )  # seconds from the strike, or start, before until training had gone on; None if it had not
+    trained_after: float | None  # seconds from the strike, or start, before until training went on; None if it had not
 
 
 def newest_steps(run: Path) -> int:

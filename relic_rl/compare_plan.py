@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from agents.replay.errors import ReplayError
 from envs.make import validate_env_id
@@ -17,7 +20,6 @@ from relic_rl.comparison.plan import PlannedRun, plan_runs
 from relic_rl.comparison.suites import expand_games
 from relic_rl.losses.divergences import divergence_by_name
 from relic_rl.representation.augmentation import parse_augmentation
-from relic_rl.representation.weights import inspect_encoder_file
 from relic_rl.runtime.command_line import parse_flags
 from relic_rl.runtime.config import applied_options, load_config_file, options_without_effect, parse_config
 from relic_rl.runtime.config_file import find_config, nearest, read_yaml
@@ -32,16 +34,13 @@ _GIVEN_BY_COMPARE = ("env", "agent", "objective", "seed", "total_steps", "thread
 _SAME_IN_ALL = ("augmentation",)  # the recipe is one in all arms that augment
 _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
-_OF_THE_ENCODER = ("encoder_weights", "freeze_encoder")
-ARM_OPTIONS = (
-    tuple(
-        name
-        for name, field in _FIELDS.items()
-        if field.metadata["when"] and all("objective" in condition for condition in field.metadata["when"])
-        if name not in _SAME_IN_ALL
-    )
-    + _OF_THE_ENCODER
+_OF_THE_OBJECTIVE = tuple(
+    name
+    for name, field in _FIELDS.items()
+    if field.metadata["when"] and all("objective" in condition for condition in field.metadata["when"])
+    if name not in _SAME_IN_ALL
 )
+ARM_OPTIONS = (*_OF_THE_OBJECTIVE, "encoder_weights", "freeze_encoder")
 """Options of ``train`` that an arm may set for itself: those of the objective, and where the encoder comes from."""
 
 
@@ -72,6 +71,8 @@ def make_plan(config: CompareConfig) -> Plan:
         one = next(iter(options.values()))
         for env in envs:
             validate_env_id(env, one.engine, one.protocol)
+        for of_arm in options.values():
+            _check_weights(of_arm)
         runs = plan_runs(envs, arms, range(config.first_seed, config.first_seed + config.seeds))
     applied = {label: _without_place(applied_options(of_arm)) for label, of_arm in options.items()}
     if equal := equal_arms(applied):
@@ -163,14 +164,20 @@ def _only(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _check_names(options: TrainConfig) -> None:
-    """Names and files that train looks up only once it builds its networks."""
+    """Names that train looks up only once it builds its objective."""
     applied = applied_options(options)
     if "augmentation" in applied:
         parse_augmentation(options.augmentation)
     if "divergence" in applied:
         divergence_by_name(options.divergence)
+
+
+def _check_weights(options: TrainConfig) -> None:
+    """Weights that do not fit the encoder of the arm on the first environment."""
     if options.encoder_weights is not None:
-        inspect_encoder_file(options.encoder_weights)
+        streams = Streams(options.seed)
+        with contextlib.closing(train_build.build_env(options, "train_env", 1, streams, 1)) as env:
+            train_build.build_networks(options, env, streams, torch.device("cpu"))
 
 
 def _without_place(applied: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from relic_rl.compare_options import CompareConfig
 from relic_rl.compare_plan import ARM_OPTIONS, make_plan, replay_bytes
 from relic_rl.comparison.costs import CostFile
 from relic_rl.comparison.launch import LocalLauncher, Outcome
+from relic_rl.representation.encoders import build_encoder
+from relic_rl.representation.weights import save_encoder
 from relic_rl.runtime.config import parse_config
 from relic_rl.runtime.interrupts import Interrupts
 from relic_rl.train import main as train
@@ -219,11 +221,14 @@ def test_arms_that_start_from_a_trained_encoder(tmp_path: Path, capsys: pytest.C
         same = [torch.equal(value, learned[name]) for name, value in load_file(weights).items()]
         assert all(same) == (arm == (str(weights), True))
     capsys.readouterr()
-    assert (
-        main([*small[:2], "--objectives", f"none,none(encoder_weights={tmp_path})", "--run-dir", str(out) + "2"]) == 2
-    )
-    assert str(tmp_path) in capsys.readouterr().err
-    assert not Path(f"{out}2").exists()
+    # Refused before anything is made: no file, and one that this environment's encoder does not fit.
+    other = build_encoder("nature", in_channels=4, image_size=(36, 36), feature_dim=16)
+    save_encoder(tmp_path / "other.safetensors", other, {})
+    for name in ("nosuch", "other.safetensors"):
+        bad = ["--objectives", f"none,none(encoder_weights={tmp_path / name})", "--run-dir", f"{out}2"]
+        assert main([*small[:2], *bad]) == 2
+        assert name in capsys.readouterr().err
+        assert not Path(f"{out}2").exists()
 
 
 def test_what_an_arm_may_set() -> None:

@@ -61,7 +61,7 @@ def parse_arms(texts: Iterable[str]) -> list[Arm]:
     for kind in ("label", "folder"):
         names = [getattr(arm, kind) for arm in arms]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-            raise ValueError(f"objective {twice[0]} is given twice: keep one")
+            raise ValueError(f"objective {twice[0]} is given twice, or two files go by that name: keep or rename one")
     return arms
 
 
