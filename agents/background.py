@@ -23,14 +23,16 @@ class BackgroundRounds(Generic[In, Out]):
         work: from one input to one output. The output must be on the CPU: memory of one GPU stream must not be
             freed while another reads it.
         device: where ``work`` computes.
+        threads: CPU threads that torch gives ``work``; None leaves the number of the process.
     """
 
-    def __init__(self, work: Callable[[In], Out], device: torch.device) -> None:
+    def __init__(self, work: Callable[[In], Out], device: torch.device, threads: int | None = None) -> None:
         self._work = work
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learner")
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(1, "learner", initializer=self._begin)
         self._round: Future[list[Out]] | None = None
 
     def submit(self, inputs: Sequence[In]) -> None:
@@ -62,6 +64,10 @@ class BackgroundRounds(Generic[In, Out]):
         """Take the outputs of a round that an earlier process worked on."""
         self._round = Future()
         self._round.set_result(list(outputs))
+
+    def _begin(self) -> None:
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # of this thread alone, once another one has computed with its own
 
     def _run(self, inputs: list[In]) -> list[Out]:
         with contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream):

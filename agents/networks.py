@@ -55,3 +55,10 @@ class ActorCritic(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             return PolicyAndValue(self.policy(features), self.value(features).squeeze(-1))
+
+
+@torch.no_grad()
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Let ``target`` have the weights of ``source``, a module of the same make."""
+    for theirs, mine in zip(source.parameters(), target.parameters(), strict=True):
+        mine.copy_(theirs)

@@ -5,12 +5,17 @@ initialisation, advantages normalised per minibatch, value clipping, Adam with e
 limit, a linearly annealed learning rate). Steps that auto-reset invents are left out of every loss; truncated
 games bootstrap from the value of their true final observation. Over several processes, each with an equal part of the
 environments, see `agents.ppo_parallel`.
+
+Collecting and learning either alternate; or, ``overlap``, a rollout is learned from while the next one is collected, by
+the policy from before that. The ratio of the surrogate is that to the policy which acted, so it begins one improvement
+away from 1. The lag is fixed, so the same seed gives the same numbers however fast each of the two is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +23,13 @@ from torch import Tensor, nn
 
 from agents.acting import ActingEncoder
 from agents.auxiliary import Augmentation, AuxiliaryLoss
-from agents.networks import ActorCritic
+from agents.background import BackgroundRounds
+from agents.networks import ActorCritic, copy_weights
 from agents.parallel import Averaged
 from agents.policies import sample_categorical, sampling_policy
 from agents.ppo_loss import ppo_loss
 from agents.ppo_parallel import Minibatch, split_minibatches, variance
-from agents.replay import SequenceReplay, to_device
+from agents.replay import Observations, SequenceReplay, to_device
 from agents.rollout import PPOBatch, Rollout, take
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
@@ -33,6 +39,17 @@ from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
 Metrics = dict[str, float]
+
+
+class Filled(NamedTuple):
+    """A rollout to learn from."""
+
+    batch: PPOBatch  # views of its storage, all transitions
+    happened: Tensor  # int64 [n], those that may be learned from
+    counts: list[int]  # n of each process
+    learning_rate: float
+    first_update: int  # number of the first of the updates on it
+    frames: list[Observations]  # of each auxiliary loss on it, in order, where they come from a replay
 
 
 class PPO:
@@ -73,10 +90,14 @@ class PPO:
         augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
             frames.
         autocast_dtype: torch.bfloat16 or None.
+        overlap: learn from a rollout while the next one is collected; ``learn`` then returns the metrics of the
+            rollout before.
+        learner_threads: CPU threads of learning that overlaps; None leaves torch's number.
         processes: this one among those that learn together; ``total_steps`` counts the steps of all.
 
     Raises:
-        ValueError: a minibatch could be empty, or a replay is missing or has no use.
+        ValueError: a minibatch could be empty, a replay is missing or has no use, or several processes overlap (each
+            would average gradients and count steps at once, in any order).
     """
 
     def __init__(
@@ -108,6 +129,8 @@ class PPO:
         separate_envs: bool = False,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
+        overlap: bool = False,
+        learner_threads: int | None = None,
         processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
         if num_envs * (num_steps // 2) < num_minibatches:  # every other step may be invented by auto-reset
@@ -117,12 +140,18 @@ class PPO:
             )
         if (replay is not None) != (auxiliary is not None and auxiliary_frames == "replay"):
             raise ValueError("a replay goes with an auxiliary loss whose frames come from it, and only with that")
+        if overlap and processes.are_several:
+            raise ValueError("collecting and learning overlap in a single process only")
         self.network = network
+        self.acting_network = copy.deepcopy(network) if overlap else network
         self.auxiliary = auxiliary
         self.replay = replay
         self.replay_seed = replay_seed
         self.device = next(network.parameters()).device
-        self.rollout = Rollout(num_steps, num_envs, observation_shape, self.device)
+        self.rollout = self._spare = Rollout(num_steps, num_envs, observation_shape, self.device, of=1 + overlap)
+        if overlap:
+            self._spare = Rollout(num_steps, num_envs, observation_shape, self.device)
+        self._background = BackgroundRounds(self._improve, self.device, learner_threads) if overlap else None
         self.generators = generators
         self.total_steps = total_steps
         self.num_epochs = num_epochs
@@ -146,12 +175,11 @@ class PPO:
         if auxiliary is not None:
             self.parameters += [p for p in auxiliary.objective.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, eps=1e-5, fused=True)
-        self.modules: list[nn.Module] = [network] if auxiliary is None else [network, auxiliary.objective]
         self._averaged = Averaged(network)
-        self._acting = ActingEncoder(network.encoder, autocast_dtype)
-        self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
+        self._acting = ActingEncoder(self.acting_network.encoder, autocast_dtype)
+        self._guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self.steps = 0
-        self.updates = 0
+        self.updates = 0  # whose metrics have been returned
         self._lives = np.zeros(num_envs, dtype=np.int32)
         self._action = np.zeros(num_envs, dtype=np.int64)
 
@@ -173,7 +201,7 @@ class PPO:
             self._acting.refresh()
         with self.autocast(), section("encoder"):
             features = self._acting(images)
-        output = self.network.heads(features)
+        output = self.acting_network.heads(features)
         log_probs = torch.log_softmax(output.logits, dim=-1)
         action = sample_categorical(log_probs, self.generators["action"], self.processes)
         chosen = log_probs.gather(1, action[:, None]).squeeze(1)
@@ -192,8 +220,21 @@ class PPO:
 
     @property
     def encoder(self) -> Encoder:
-        """The online encoder."""
+        """The online encoder, with all the updates that have begun."""
+        self._wait()
         return self.network.encoder
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Network and objective, with all the updates that have begun."""
+        self._wait()
+        return [self.network] if self.auxiliary is None else [self.network, self.auxiliary.objective]
+
+    @property
+    def guard(self) -> GradientGuard:
+        """Counts updates that were skipped, of all that have begun."""
+        self._wait()
+        return self._guard
 
     @property
     def at_boundary(self) -> bool:
@@ -208,11 +249,35 @@ class PPO:
     # ---------------------------------------------------------------- learning
 
     def learn(self) -> Metrics | None:
-        """Update the network when the rollout is full; mean metrics over its minibatches, else None."""
+        """Learn from the rollout when it is full, or begin to.
+
+        Returns:
+            Mean metrics over the minibatches of a rollout: this one, or with ``overlap`` the one before; else None.
+        """
         if not self.rollout.full:
             return None
-        with torch.no_grad(), self.autocast():
-            final_value = self.network(torch.from_numpy(self._last_observation).to(self.device)).value
+        if self._background is None:
+            metrics = self._improve(self._close_rollout())
+            self.updates += self.updates_per_rollout
+            return metrics
+        finished = self._background.collect()
+        self.updates += len(finished) * self.updates_per_rollout
+        filled = self._close_rollout()
+        copy_weights(self.network, self.acting_network)
+        self._background.submit([filled])
+        self.rollout, self._spare = self._spare, self.rollout
+        return finished[0] if finished else None
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Optimiser steps on one rollout."""
+        return self.num_epochs * self.num_minibatches
+
+    @torch.no_grad()
+    def _close_rollout(self) -> Filled:
+        """What there is to learn from the full rollout."""
+        with self.autocast():
+            final_value = self.acting_network(torch.from_numpy(self._last_observation).to(self.device)).value
         batch, happened = self.rollout.finish(
             final_value, discount=self.discount, lambda_=self.gae_lambda, clip_reward=self.clip_reward
         )
@@ -222,28 +287,55 @@ class PPO:
         if self.anneal:
             # By the steps before this rollout: the first one is learned from at the full rate, none at 0.
             rate *= max(0.0, 1.0 - (self.steps - sum(counts)) / self.total_steps)
+        return Filled(batch, happened, counts, rate, self.updates, self._draw_frames())
+
+    def _draw_frames(self) -> list[Observations]:
+        """The frames of each auxiliary loss on the next rollout, from the replay if there is one."""
+        if self.replay is None or self.auxiliary is None:
+            return []
+        drawn = []
+        for update in filter(self.auxiliary.due, range(self.updates, self.updates + self.updates_per_rollout)):
+            own = [self.processes.rank] if self.processes.are_several else []
+            rng = np.random.default_rng((self.replay_seed, update, *own))
+            drawn.append(self.replay.sample_observations(self.auxiliary.batch_size, rng))
+        return drawn
+
+    def _improve(self, filled: Filled) -> Metrics:
+        """Improve the network on a rollout; mean metrics over its minibatches."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = filled.learning_rate
+        batch, happened, counts = filled.batch, filled.happened, filled.counts
+        update, frames = filled.first_update, iter(filled.frames)
         means = DeviceMeans()
         for _ in range(self.num_epochs):
             order = torch.randperm(len(happened), generator=self.generators["minibatch"])
             order = happened[order.to(self.device)]
             for part in split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes):
-                means.add(self._update(batch, part, happened, min(counts)))
+                means.add(self._update(filled, part, update, frames))
+                update += 1
         metrics = means.take()
         value_error = (batch.return_ - batch.value)[happened]
         spread = variance(batch.return_[happened], counts)
         if spread > 0:
             metrics["explained_variance"] = (1 - variance(value_error, counts) / spread).item()
-        metrics["learning_rate"] = rate
+        metrics["learning_rate"] = filled.learning_rate
         return metrics
 
+    def _wait(self) -> list[Metrics]:
+        """Let the learning under way come to its end; its metrics are returned when the next rollout is full."""
+        return [] if self._background is None else self._background.wait()
+
     @section("update")
-    def _update(self, batch: PPOBatch, part: Minibatch, happened: Tensor, least: int) -> dict[str, Tensor]:
-        """One optimiser step on the transitions of ``part``; detached scalars."""
+    def _update(
+        self, filled: Filled, part: Minibatch, number: int, replayed: Iterator[Observations]
+    ) -> dict[str, Tensor]:
+        """Optimiser step number ``number`` (from 0), on the transitions of ``part``; detached scalars."""
         with section("take minibatch"):
-            minibatch = take(batch, part.rows)
-        loss, metrics = self._averaged(lambda: self._loss(batch, minibatch, part, happened, least))
+            minibatch = take(filled.batch, part.rows)
+        frames = groups = None
+        if self.auxiliary is not None and self.auxiliary.due(number):
+            frames, groups = self._auxiliary_frames(filled, part, replayed)
+        loss, metrics = self._averaged(lambda: self._loss(minibatch, part, frames, groups))
         metrics["loss/total"] = loss.detach()
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -252,24 +344,23 @@ class PPO:
         with section("optimiser"):
             # The same number in every process, so that all skip an update or none.
             loss = mean_over_processes(loss.detach())
-            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | minibatch._asdict())
-            if self.guard.sound:
+            metrics["gradient_norm"] = self._guard.clip(self.parameters, loss, metrics | minibatch._asdict())
+            if self._guard.sound:
                 self.optimizer.step()
-        if self.guard.sound and self.auxiliary is not None:
+        if self._guard.sound and self.auxiliary is not None:
             with section("auxiliary target"):
                 self.auxiliary.objective.update_target(self.network.encoder)
-        self.updates += 1
         return metrics
 
     def _loss(
-        self, batch: PPOBatch, minibatch: PPOBatch, part: Minibatch, happened: Tensor, least: int
+        self, minibatch: PPOBatch, part: Minibatch, aux_frames: Tensor | None, aux_groups: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a minibatch, and its terms, detached."""
-        frames = minibatch.observation
+        """The loss of a minibatch, with the auxiliary loss on its frames if they are given; and its terms, detached."""
+        images = minibatch.observation
         if self.augmentation is not None:
-            frames = self.augmentation(frames, self.generators["augmentation"])
+            images = self.augmentation(images, self.generators["augmentation"])
         with self.autocast():
-            output = self.network(frames)
+            output = self.network(images)
         rl = ppo_loss(
             output,
             minibatch,
@@ -287,36 +378,34 @@ class PPO:
             "policy/approximate_kl": part.share * rl.approximate_kl,
             "policy/clip_fraction": part.share * rl.clip_fraction,
         }
-        if self.auxiliary is not None and self.auxiliary.due(self.updates):
-            aux_frames, groups = self._auxiliary_frames(batch, part, happened, least)
+        if self.auxiliary is not None and aux_frames is not None:
             with self.autocast():
-                aux = self.auxiliary(self.network.encoder, aux_frames, groups)
+                aux = self.auxiliary(self.network.encoder, aux_frames, aux_groups)
             loss = loss + self.auxiliary.weight * aux.loss
             metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
         return loss, metrics
 
     def _auxiliary_frames(
-        self, batch: PPOBatch, part: Minibatch, happened: Tensor, least: int
+        self, filled: Filled, part: Minibatch, replayed: Iterator[Observations]
     ) -> tuple[Tensor, Tensor | None]:
         """Frames of the auxiliary loss, uint8 [B, C, H, W], and their groups; from a rollout without replacement.
 
-        Every process gives equally many: at most ``least``, the transitions of the one that has fewest.
+        Every process gives equally many: of a rollout at most the transitions of the one that has fewest.
         """
         assert self.auxiliary is not None
         rank, others = self.processes.rank, self.processes.world_size
         if self.replay is not None:
-            stream = (self.replay_seed, self.updates, *([rank] if self.processes.are_several else []))
-            rng = np.random.default_rng(stream)
-            drawn = to_device(self.replay.sample_observations(self.auxiliary.batch_size, rng), self.device)
+            drawn = to_device(next(replayed), self.device)
             return drawn.images, drawn.group * others + rank if self.separate_envs else None
         source, most = part.rows, part.least  # a minibatch is in random order already
         if self.auxiliary_frames == "rollout":
             # Its own stream: the minibatches of all objectives are the same for the same seed.
-            source = happened[torch.randperm(len(happened), generator=self.auxiliary.generator, device=self.device)]
-            most = least
+            source, most = filled.happened, min(filled.counts)
+            order = torch.randperm(len(source), generator=self.auxiliary.generator, device=self.device)
+            source = source[order]
         chosen = source[: min(self.auxiliary.batch_size, most)]
-        groups = batch.env[chosen] + rank * self.rollout.num_envs if self.separate_envs else None
-        return batch.observation.index_select(0, chosen), groups
+        groups = filled.batch.env[chosen] + rank * self.rollout.num_envs if self.separate_envs else None
+        return filled.batch.observation.index_select(0, chosen), groups
 
     # -------------------------------------------------------------- evaluation
 
@@ -328,6 +417,7 @@ class PPO:
 
     def release(self) -> None:
         """Let go of the other processes: training is over."""
+        self._wait()
         self._averaged.release()
         if self.auxiliary is not None:
             self.auxiliary.averaged.release()
@@ -336,6 +426,7 @@ class PPO:
 
     def policy(self, generator: torch.Generator, num_envs: int) -> Callable[[EnvStep], np.ndarray]:
         """The policy for evaluation, on a stream of randomness of its own; any number of environments."""
+        self._wait()
         return sampling_policy(self.network, generator, self.autocast)
 
     # ------------------------------------------------------------------- state
@@ -348,12 +439,16 @@ class PPO:
             self.replay.save(self.replay.directory)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything learning continues from, between two iterations (the rollout is empty then)."""
+        """Everything learning continues from, between two iterations (the rollout is empty then).
+
+        Learning under way is waited for; its metrics are kept until they are due. Saving changes nothing.
+        """
+        waiting = self._wait()
         state: dict[str, Any] = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: g.get_state() for name, g in self.generators.items()},
-            "guard": self.guard.state_dict(),
+            "guard": self._guard.state_dict(),
             "steps": self.steps,
             "updates": self.updates,
             "action": torch.from_numpy(self._action),
@@ -363,10 +458,16 @@ class PPO:
         if self.auxiliary is not None:
             state["objective"] = self.auxiliary.objective.state_dict()
             state["auxiliary_generator"] = self.auxiliary.generator.get_state()
+        if self._background is not None:
+            state["acting_network"] = self.acting_network.state_dict()
+            state["waiting"] = waiting
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict()``, saved between two iterations; a replay on disk is led back to then."""
+        """Continue from ``state_dict()``, saved between two iterations; a replay on disk is led back to then.
+
+        An agent with another ``overlap`` continues it too: it acts by the newest weights at first.
+        """
         if self.replay is not None and "replay" in state and self.replay.position:
             self.replay.rewind(state["replay"])
         self.network.load_state_dict(state["network"])
@@ -376,8 +477,14 @@ class PPO:
         if self.auxiliary is not None:
             self.auxiliary.objective.load_state_dict(state["objective"])
             self.auxiliary.generator.set_state(state["auxiliary_generator"].cpu())
-        self.guard.load_state_dict(state["guard"])
+        self._guard.load_state_dict(state["guard"])
         self.steps = state["steps"]
         self.updates = state["updates"]
         self._action = state["action"].cpu().numpy()
         self.rollout.position = 0
+        waiting = state.get("waiting", [])
+        if self._background is None:
+            self.updates += len(waiting) * self.updates_per_rollout
+        else:
+            self.acting_network.load_state_dict(state.get("acting_network", state["network"]))
+            self._background.restore(waiting)

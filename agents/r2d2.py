@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agents.background import BackgroundRounds
+from agents.networks import copy_weights
 from agents.policies import EVALUATION_EPSILON, recurrent_policy
 from agents.r2d2_actor import RecurrentActor
 from agents.r2d2_learner import R2D2Learner
@@ -66,6 +67,7 @@ class R2D2:
             that no generator need be saved.
         life_loss_ends_return: a lost life ends the return (never the game).
         overlap: let a round of updates run beside the acting. The actor then needs a network of its own.
+        learner_threads: CPU threads of learning that overlaps; None leaves torch's number.
         replayed_frames: the frames of the auxiliary loss are drawn from the whole replay, uniformly, in place
             of the sampled sequences.
         processes: this one among those that learn together.
@@ -86,6 +88,7 @@ class R2D2:
         sampling_seed: int = 0,
         life_loss_ends_return: bool = False,
         overlap: bool = False,
+        learner_threads: int | None = None,
         replayed_frames: bool = False,
         processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
@@ -103,7 +106,7 @@ class R2D2:
         self.processes = processes
         self.steps = 0
         self.updates = 0  # whose results have been taken in
-        self._background = BackgroundRounds(self._update, learner.device) if overlap else None
+        self._background = BackgroundRounds(self._update, learner.device, learner_threads) if overlap else None
         self._unlearned = 0.0  # agent steps that no update has answered yet
         self._lives = np.zeros(replay.geometry.num_envs, dtype=np.int32)
         all_envs = replay.geometry.num_envs * processes.world_size
@@ -283,13 +286,6 @@ class R2D2:
         if self._background is not None:
             self.actor.network.load_state_dict(state["acting_network"])
             self._background.restore([Learned(*learned) for learned in state["waiting"]])
-
-
-@torch.no_grad()
-def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """Let ``target`` have the weights of ``source``, a module of the same make."""
-    for theirs, mine in zip(source.parameters(), target.parameters(), strict=True):
-        mine.copy_(theirs)
 
 
 def _means(updates: Iterable[Learned]) -> dict[str, float]:

@@ -37,6 +37,7 @@ class Rollout:
         num_envs: N.
         observation_shape: (C, H, W) of the uint8 observations.
         device: where the storage lives.
+        of: how many such rollouts there are to be; each is refused unless all fit.
 
     Raises:
         ValueError: the machine's memory does not hold the observations. (The operating system would promise it all
@@ -44,12 +45,18 @@ class Rollout:
     """
 
     def __init__(
-        self, num_steps: int, num_envs: int, observation_shape: tuple[int, int, int], device: torch.device
+        self,
+        num_steps: int,
+        num_envs: int,
+        observation_shape: tuple[int, int, int],
+        device: torch.device,
+        *,
+        of: int = 1,
     ) -> None:
         self.num_steps = num_steps
         self.num_envs = num_envs
         shape = (num_steps, num_envs)
-        needed = math.prod((*shape, *observation_shape))
+        needed = of * math.prod((*shape, *observation_shape))
         free = available_memory() if device.type == "cpu" else None
         if free is not None and needed > free:
             raise ValueError(

@@ -42,7 +42,7 @@ class Trainer:
         time_step = encoder_step(networks.network.encoder, self.env.observation_shape, device)
         decision = decide_precision(config.precision, time_step, min(config.frames_per_update, 512), device)
         self.precision = decision.precision
-        config = build.decided(config, decision.precision, device)
+        config = build.decided(config, decision.precision, device, threads)
         self._directory = tempfile.TemporaryDirectory()
         self.agent: Agent = build.build_agent(
             config,

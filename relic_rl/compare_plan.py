@@ -207,7 +207,7 @@ class Decisions(NamedTuple):
     """What is decided once, for all runs: left to each run it might differ between arms."""
 
     precision: str
-    overlap: str | None  # of R2D2
+    overlap: str
     threads: int
 
 
@@ -216,7 +216,7 @@ def earlier_decisions(out: Path) -> Decisions | None:
     for file in sorted((out / "arms").glob("*.yaml")):
         options = read_yaml(file)
         if options.get("precision") in ("fp32", "bf16") and isinstance(options.get("threads"), int):
-            return Decisions(options["precision"], options.get("overlap"), options["threads"])
+            return Decisions(options["precision"], options.get("overlap", "off"), options["threads"])
     return None
 
 
@@ -239,11 +239,10 @@ def decide(options: TrainConfig, threads: int) -> tuple[Decisions, str]:
             encoder = train_build.build_networks(start, env, streams, device).network.encoder
             step = encoder_step(encoder, env.observation_shape, device)
             decision = decide_precision(options.precision, step, min(options.frames_per_update, 512), device)
-            decided = train_build.decided(options, decision.precision, device)
+            decided = train_build.decided(options, decision.precision, device, threads)
         finally:
             env.close()
-    overlap = decided.overlap if options.agent == "r2d2" else None
-    return Decisions(decision.precision, overlap, threads), decision.reason
+    return Decisions(decision.precision, decided.overlap, threads), decision.reason
 
 
 def replay_bytes(options: TrainConfig, threads: int) -> int:
@@ -269,7 +268,7 @@ def with_decisions(plan: Plan, decisions: Decisions) -> Plan:
     new: dict[str, Any] = {"threads": decisions.threads}
 
     def replaced(options: TrainConfig) -> TrainConfig:
-        overlap = {"overlap": decisions.overlap} if decisions.overlap and options.overlap == "auto" else {}
+        overlap = {"overlap": decisions.overlap} if options.overlap == "auto" else {}
         precision = {"precision": decisions.precision} if options.precision == "auto" else {}
         return dataclasses.replace(options, **new | overlap | precision)
 

@@ -154,6 +154,8 @@ def build_ppo(
         augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
         max_grad_norm=config.max_grad_norm,
+        overlap=config.overlap == "on",
+        learner_threads=learner_threads(config, device),
         processes=processes,
     )
 
@@ -204,16 +206,37 @@ def build_r2d2(
         sampling_seed=streams.integer("replay"),
         life_loss_ends_return=config.life_loss,
         overlap=overlap,
+        learner_threads=learner_threads(config, device),
         replayed_frames=config.aux_frames == "replay",
         processes=processes,
     )
 
 
-def decided(config: TrainConfig, precision: Literal["fp32", "bf16"], device: torch.device) -> TrainConfig:
-    """The options with what each ``auto`` has come to: on a CPU acting and learning would only share the same cores."""
-    if config.agent == "r2d2" and config.overlap == "auto":
-        config = dataclasses.replace(config, overlap="on" if device.type == "cuda" else "off")
-    return dataclasses.replace(config, precision=precision)
+def decided(
+    config: TrainConfig, precision: Literal["fp32", "bf16"], device: torch.device, threads: int, num_processes: int = 1
+) -> TrainConfig:
+    """The options with what each ``auto`` has come to.
+
+    Acting and learning overlap where each has something of its own to compute on, and several processes need not
+    agree on their order.
+    """
+    overlap = config.overlap
+    if overlap == "auto":
+        apart = device.type == "cuda" or threads > 1
+        overlap = "on" if apart and (num_processes == 1 or config.agent == "r2d2") else "off"
+    return dataclasses.replace(config, precision=precision, overlap=overlap)
+
+
+def learner_threads(config: TrainConfig, device: torch.device) -> int | None:
+    """CPU threads of learning that overlaps; the caller's are then what is left. None where they share them.
+
+    Acting gets one: its batches are small. Fewer threads that never wait for each other do more than all in turns.
+    """
+    if config.overlap != "on" or device.type != "cpu":
+        return None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return max(1, threads - 1)
 
 
 def build_agent(

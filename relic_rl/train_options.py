@@ -75,6 +75,11 @@ class TrainConfig:
     discount: float = option(0.99, "gamma per agent step", min=0, max=1)
     max_grad_norm: float = option(0.5, "limit of the global gradient norm", above=0)
     life_loss: bool = option(False, "a lost life ends the return in training (never the game)")
+    overlap: Literal["auto", "on", "off"] = option(
+        "auto",
+        "learn beside acting, which then lags by one round of updates; auto = on where they have a GPU or cores of "
+        "their own",
+    )
 
     # ---- PPO
     num_steps: int = option(128, "PPO: steps of each environment per rollout", min=1, when=PPO_ONLY)
@@ -106,10 +111,6 @@ class TrainConfig:
     priority_eta: float = option(
         0.9, "R2D2: weight of the largest TD error in a priority, against their mean", min=0, max=1, when=R2D2_ONLY
     )
-    overlap: Literal["auto", "on", "off"] = option(
-        "auto", "R2D2: learn beside acting, which then lags by one round of updates; auto = on a GPU", when=R2D2_ONLY
-    )
-
     # ---- auxiliary objective
     aux_weight: float = option(1.0, "coefficient of the auxiliary loss", min=0, when=AUXILIARY_ONLY)
     aux_batch_size: int = option(64, "frames per evaluation of the auxiliary loss", min=2, when=AUXILIARY_ONLY)

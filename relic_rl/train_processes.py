@@ -32,6 +32,8 @@ def share_out(config: TrainConfig, processes: Processes) -> TrainConfig:
             raise BadInput("--contrast-set local has no effect on one process: give gathered, or start with torchrun")
         return config
     problems, parts = [], {}
+    if config.agent == "ppo" and config.overlap == "on":
+        problems.append("--overlap on lets PPO learn beside acting in a single process only: give auto or off")
     for name in _split_options(config):
         total = getattr(config, name)
         parts[name] = total // count

@@ -68,6 +68,7 @@ def train(config: TrainConfig) -> int:
         with process_group(processes, device) as peers, failures_of_others(peers):
             trained = _train(config, processes, device, threads, peers, stack)
         config, run, agent, critic = trained
+        set_threads(threads)  # acting had one of them where learning had the others
         directory, interrupts = run.directory, run.interrupts
         if run.exit_code or directory is None:
             return run.exit_code
@@ -120,9 +121,10 @@ def _train(
             precision = decide_precision(config.precision, time_step, min(part.frames_per_update, 512), device)
         precision = from_writer(precision)
         assert precision is not None
-        config = build.decided(config, precision.precision, device)
+        config = build.decided(config, precision.precision, device, threads, processes.world_size)
         part = share_out(config, processes)
 
+    hardware = device_name(device)
     name = f"{config.env}-{config.agent}-{config.objective}-seed{config.seed}"
     where = config.run_dir if resume is None else resume.run_dir
     directory = together(
@@ -160,7 +162,7 @@ def _train(
         if loaded is not None:
             notes += [*loaded.notes, *continued_by_others(loaded.state, processes, config)]
         # Only now, when nothing can be refused any more, is what a resumed run left written over.
-        _open_records(config, run, directory, precision.reason, device_name(device), notes)
+        _open_records(config, run, directory, precision.reason, hardware, notes)
     agent.join()
     with rescued(run):
         run.train()
