@@ -60,7 +60,8 @@ class Rollout:
         free = available_memory() if device.type == "cpu" else None
         if free is not None and needed > free:
             raise ValueError(
-                f"a rollout of {num_envs} environments x {num_steps} steps needs {needed / 2**30:.1f} GiB of memory, "
+                f"{of} rollout{'s'[: of - 1]} of {num_envs} environments x {num_steps} steps: "
+                f"{needed / 2**30:.1f} GiB of memory are needed, "
                 f"{free / 2**30:.1f} GiB are left: lower --num-envs or --num-steps"
             )
         self.observation = torch.zeros((*shape, *observation_shape), dtype=torch.uint8, device=device)

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from relic_rl import training
 from relic_rl.train import main
 
 CATCH = ["--env", "relic/Catch-v0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
@@ -92,9 +94,20 @@ def test_a_lost_replay_is_filled_again(tmp_path: Path) -> None:
     assert result(tmp_path / "run")["updates"] > before
 
 
-def test_ppo_draws_its_auxiliary_frames_from_a_replay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("overlap", ["on", "off"])
+def test_ppo_draws_its_auxiliary_frames_from_a_replay(overlap: str, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    options = [*TINY, "--no-anneal", "--aux-frames", "replay", "--replay-capacity", "500", "--replay-on-disk"]
+    options = [
+        *TINY,
+        "--overlap",
+        overlap,
+        "--no-anneal",
+        "--aux-frames",
+        "replay",
+        "--replay-capacity",
+        "500",
+        "--replay-on-disk",
+    ]
     assert main([*options, "--total-steps", "1536", "--run-dir", str(whole)]) == 0
     assert main([*options, "--total-steps", "768", "--run-dir", str(parts)]) == 0
     assert main(["--resume", str(parts), "--total-steps", "1536"]) == 0
@@ -162,6 +175,15 @@ def test_profile_says_where_the_time_goes(agent: str, tmp_path: Path, capsys: py
     assert (tmp_path / "run" / "profile" / "trace.json.gz").stat().st_size > 1_000
 
 
+def test_the_final_games_have_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    describe = training.describe
+    monkeypatch.setattr(training, "describe", lambda games: used.append(torch.get_num_threads()) or describe(games))
+    assert main([*TINY, "--threads", "3", "--overlap", "on", "--run-dir", str(tmp_path / "run")]) == 0
+    assert used == [3]
+    assert ", 3 threads" in (tmp_path / "run" / "versions.json").read_text()
+
+
 def test_objectives_all_run(tmp_path: Path) -> None:
     for objective in ("augment", "infonce", "simclr", "byol", "curl", "amdim"):
         arguments = without_aux(TINY) if objective == "augment" else TINY
@@ -193,9 +215,10 @@ def test_encoder_weights_start_a_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "c").exists()
 
 
-def test_resume_on_a_restorable_environment_is_exact(tmp_path: Path) -> None:
+@pytest.mark.parametrize("overlap", ["on", "off"])
+def test_resume_on_a_restorable_environment_is_exact(overlap: str, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    long = [*TINY, "--total-steps", "2048", "--no-anneal"]
+    long = [*TINY, "--total-steps", "2048", "--no-anneal", "--overlap", overlap]
     assert main([*long, "--run-dir", str(whole)]) == 0
     assert main([*long, "--total-steps", "1024", "--run-dir", str(parts)]) == 0
     assert main(["--resume", str(parts), "--total-steps", "2048"]) == 0

@@ -163,6 +163,7 @@ def processes_of(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         (4, ["--aux-batch-size", "6"], "--aux-batch-size 6"),
         (16, ["--aux-batch-size", "16"], "two frames"),
         (3, [*R2D2, "--num-envs", "9", "--batch-size", "9", "--aux-batch-size", "9"], "--replay-capacity 4000"),
+        (2, ["--overlap", "on"], "in a single process only: give auto or off"),
         (1, ["--contrast-set", "local"], "no effect on one process"),
         (2, ["--device", "cuda:0"], "--device cuda:0"),
     ],

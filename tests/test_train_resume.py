@@ -35,6 +35,13 @@ def test_a_round_under_way_needs_the_overlap_it_was_made_with() -> None:
         continue_options(dataclasses.replace(r2d2, overlap="off"), saved)
 
 
+def test_ppo_decides_on_overlap_anew() -> None:
+    saved = loaded(options=resumable_options(dataclasses.replace(MADE_WITH, overlap="on")))
+    for asked in ("auto", "on", "off"):
+        config = dataclasses.replace(MADE_WITH, overlap=asked)
+        assert continue_options(config, saved) == config
+
+
 @pytest.mark.parametrize("name", FIXED)
 def test_what_the_state_depends_on_must_stay(name: str) -> None:
     value = getattr(MADE_WITH, name)

@@ -50,8 +50,8 @@ class Signs:
         )
 
 
-@pytest.mark.parametrize("with_auxiliary", [False, True])
-def test_learns_to_read_signs(with_auxiliary):
+@pytest.mark.parametrize(("with_auxiliary", "overlap"), [(False, False), (True, False), (True, True)])
+def test_learns_to_read_signs(with_auxiliary, overlap):
     torch.manual_seed(0)
     network = make_network()
     nn.init.orthogonal_(network.policy.weight, 0.01)
@@ -67,6 +67,7 @@ def test_learns_to_read_signs(with_auxiliary):
         num_epochs=4,
         total_steps=20_000,
         auxiliary=auxiliary,
+        overlap=overlap,
     )
     env = Signs()
     step = env.reset()
