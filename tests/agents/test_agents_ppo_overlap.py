@@ -1,0 +1,124 @@
+"""PPO that collects a rollout while it learns from the one before."""
+
+import copy
+import io
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ppo_fakes import MIXED, SHAPE, ScriptedEnv, SpyObjective, collect, make_auxiliary, make_ppo, train, weights
+
+from agents import rollout
+from agents.background import BackgroundRounds
+from agents.networks import copy_weights
+
+
+def test_acting_lags_by_one_rollout():
+    """The same as a plain loop that learns at once but tells the acting network before that."""
+    agent, twin = make_ppo(overlap=True), make_ppo(overlap=True)
+    env, other = ScriptedEnv(), ScriptedEnv()
+    step, twin_step, late = env.reset(), other.reset(), None
+    for iteration in range(4):
+        trace, step = collect(agent, env, step)
+        twin_trace, twin_step = collect(twin, other, twin_step)
+        for mine, theirs in zip(trace, twin_trace, strict=True):
+            assert mine.action.tolist() == theirs.action.tolist()
+        metrics = agent.learn()
+        assert metrics == late
+        assert agent.updates == iteration * 6
+        filled = twin._close_rollout()
+        copy_weights(twin.network, twin.acting_network)
+        late = twin._improve(filled)
+        twin.updates += twin.updates_per_rollout
+        assert agent.steps == twin.steps
+    assert torch.equal(agent.encoder.linear.weight, twin.network.encoder.linear.weight)  # waits for the last one
+    assert torch.equal(weights(agent), weights(twin))
+    assert not torch.equal(agent.network.policy.weight, agent.acting_network.policy.weight)
+
+
+def test_alternating_and_overlapping_begin_alike():
+    """Both learn the same from the first rollout, which both collect by the first network."""
+    one, two = make_ppo(), make_ppo(overlap=True)
+    for agent in (one, two):
+        env = ScriptedEnv()
+        collect(agent, env, env.reset())
+    assert two.learn() is None
+    one.learn()
+    assert torch.equal(one.encoder.linear.weight, two.encoder.linear.weight)
+
+
+def make_full_agent(overlap):
+    return make_ppo(overlap=overlap, auxiliary=make_auxiliary(SpyObjective(), every=4))
+
+
+def saved(agent):
+    file = io.BytesIO()
+    torch.save(agent.state_dict(), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+def test_continues_from_its_state_to_the_bit(iterations):
+    agent, twin = make_full_agent(True), make_full_agent(True)
+    env = ScriptedEnv()
+    step, _ = train(agent, env, env.reset(), iterations)
+    twin.load_state_dict(saved(agent))
+    env_then = copy.deepcopy(env)
+    _, history = train(agent, env, step, 3)
+    _, twin_history = train(twin, env_then, step, 3)
+    assert [{**row, "aux/calls": 0} for row in twin_history if row] == [
+        {**row, "aux/calls": 0} for row in history if row
+    ]
+    assert (twin.steps, twin.updates) == (agent.steps, agent.updates) == (agent.steps, 6 * (iterations + 2))
+    assert torch.equal(twin.encoder.linear.weight, agent.encoder.linear.weight)
+    assert torch.equal(weights(twin), weights(agent))
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_goes_on_with_or_without_overlap(overlap):
+    agent, other = make_full_agent(overlap), make_full_agent(not overlap)
+    env = ScriptedEnv()
+    step, _ = train(agent, env, env.reset(), 2)
+    other.load_state_dict(saved(agent))
+    assert torch.equal(weights(other), weights(agent))
+    assert other.updates == 12
+    collect(other, env, step)
+    assert (other.learn() is None) == (not overlap)
+    assert not torch.equal(other.encoder.linear.weight, agent.encoder.linear.weight)
+    assert other.updates == (12 if not overlap else 18)
+
+
+def test_failure_of_learning_is_raised():
+    agent = make_ppo(overlap=True)
+    agent._loss = None
+    env = ScriptedEnv()
+    _, step = collect(agent, env, env.reset())
+    assert agent.learn() is None
+    collect(agent, env, step)
+    with pytest.raises(TypeError, match="not callable"):
+        agent.learn()
+
+
+def test_several_processes_are_refused():
+    with pytest.raises(ValueError, match="in a single process only"):
+        make_ppo(overlap=True, processes=SimpleNamespace(are_several=True))
+
+
+def test_both_rollouts_must_fit(monkeypatch):
+    one = 12 * len(MIXED) * SHAPE[0] * SHAPE[1] * SHAPE[2]
+    monkeypatch.setattr(rollout, "available_memory", lambda: 2 * one - 1)
+    make_ppo()
+    with pytest.raises(ValueError, match="are left: lower --num-envs or --num-steps"):
+        make_ppo(overlap=True)
+    monkeypatch.setattr(rollout, "available_memory", lambda: 2 * one)
+    make_ppo(overlap=True)
+
+
+def test_each_thread_has_its_own_number_of_threads():
+    torch.ones(2).sum()
+    before = torch.get_num_threads()
+    rounds = BackgroundRounds(lambda _: torch.get_num_threads(), torch.device("cpu"), before + 2)
+    rounds.submit([0])
+    assert rounds.collect() == [before + 2]
+    assert torch.get_num_threads() == before

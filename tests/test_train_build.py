@@ -1,0 +1,43 @@
+"""What ``auto`` comes to, and how CPU threads are divided."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from relic_rl.train_build import decided, learner_threads
+from relic_rl.train_options import TrainConfig
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("agent", "device", "threads", "processes", "overlap"),
+    [
+        ("ppo", CPU, 2, 1, "on"),
+        ("ppo", CPU, 1, 1, "off"),
+        ("ppo", CUDA, 1, 1, "on"),
+        ("ppo", CPU, 2, 2, "off"),
+        ("ppo", CUDA, 2, 2, "off"),
+        ("r2d2", CUDA, 1, 2, "on"),
+        ("r2d2", CPU, 2, 2, "on"),
+        ("r2d2", CPU, 1, 1, "off"),
+    ],
+)
+def test_overlap_where_each_has_its_own(
+    agent: str, device: torch.device, threads: int, processes: int, overlap: str
+) -> None:
+    config = decided(TrainConfig(agent=agent), "bf16", device, threads, processes)
+    assert (config.precision, config.overlap) == ("bf16", overlap)
+    for asked in ("on", "off"):
+        assert decided(dataclasses.replace(config, overlap=asked), "fp32", device, threads).overlap == asked
+
+
+@pytest.mark.parametrize(("threads", "left"), [(4, 3), (1, 1)])
+def test_acting_has_one_thread_and_learning_the_others(threads: int, left: int) -> None:
+    torch.set_num_threads(threads)
+    assert learner_threads(TrainConfig(overlap="off"), CPU) is None
+    assert learner_threads(TrainConfig(overlap="on"), CUDA) is None
+    assert torch.get_num_threads() == threads
+    assert learner_threads(TrainConfig(overlap="on"), CPU) == left
+    assert torch.get_num_threads() == 1
