@@ -3,7 +3,7 @@
     python benchmarks/auxiliary.py [--agent ppo] [--env ALE/Pong-v5] [--turns 6] [--objectives relic,infonce,...]
 
 For each setting the agent with the objective is trained next to one without, in turns and in one process, so that
-whatever else the machine does falls on both; a turn is a whole PPO iteration (collecting a rollout and learning
+whatever else the machine does falls on both; a turn is four whole PPO iterations (collecting a rollout and learning
 from it), or so many updates of R2D2 with the acting between them that the schedule of the objective comes round.
 Printed is the share added: (median with - median without) / median without. The default preset is used; the first
 row is its own setting.
@@ -31,7 +31,7 @@ def main() -> None:
     common = ["--env", arguments.env, "--agent", arguments.agent]
     default = options(*common)
     without = Trainer(replace(default, objective="none"))
-    per_turn = default.num_epochs * default.num_minibatches if arguments.agent == "ppo" else 8
+    per_turn = 4 * default.num_epochs * default.num_minibatches if arguments.agent == "ppo" else 8
     print(f"{arguments.env}, {arguments.agent}, {default.num_envs} environments, precision {without.precision}")
     print("| objective | frames | every | steps/s without | steps/s with | share added |")
     print("|---|---|---|---|---|---|")

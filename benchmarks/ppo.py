@@ -1,13 +1,15 @@
 """Agent steps per second of PPO in the classical Atari setting: ours, stable-baselines3's, and convolution's bound.
 
-    python benchmarks/ppo.py --peer /tmp/sb3/bin/python [--game Pong] [--turns 5]
+    python benchmarks/ppo.py --peer /tmp/sb3/bin/python [--game Pong] [--turns 5] [-- OPTION OF relic_rl.train ...]
 
 The setting is the preset `ppo-atari`: 8 environments x 128 steps, 4 epochs of 4 minibatches, Nature encoder;
 precision as `auto` decides. Ours without an auxiliary objective, ours with RELIC at its defaults and the peer (made
-as `peers/sb3_ppo.py` says) each train in a process of their own, one iteration in turn while the others wait, so that
-whatever else the machine does falls on all. Medians over the turns; an iteration before them, of each process alone,
-warms up. The bound is what the convolutions and the linear layer behind them alone would allow: forward passes for
-acting, 4 passes forward and backward for learning, at the same batch sizes and precision, and nothing else.
+as `peers/sb3_ppo.py` says) each train in a process of their own, six iterations in turn while the others wait, so that
+whatever else the machine does falls on all. Ours learns from one rollout while it collects the next (``--overlap``, off
+with ``-- --overlap off``); a turn ends when nothing is under way. Medians over the turns; one before them, of each
+process alone, warms up. The bound is what the convolutions and the linear layer behind them alone would allow: forward
+passes for acting, 4 passes forward and backward for learning, one after the other, each on all threads, at the same
+batch sizes and precision, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,17 +24,18 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).parent
+ITERATIONS = 6  # of a turn
 
 
 class Worker:
-    """A process that trains one iteration whenever it is asked to; it has warmed up, alone, once it is made."""
+    """A process that trains for a while whenever it is asked to; it has warmed up, alone, once it is made."""
 
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.iterate()
 
     def iterate(self) -> float:
-        """Agent steps per second of an iteration.
+        """Agent steps per second of a turn.
 
         Raises:
             RuntimeError: the process has ended.
@@ -63,14 +66,14 @@ def take_turns(workers: dict[str, Worker], turns: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def serve(game: str, objective: str) -> None:
+def serve(game: str, objective: str, others: list[str]) -> None:
     """What our workers do."""
     from trainer import Trainer, options  # noqa: PLC0415 (torch and the engine, in the worker only)
 
-    config = options("--env", f"ALE/{game}-v5", "--config", "ppo-atari", "--objective", objective)
+    config = options("--env", f"ALE/{game}-v5", "--config", "ppo-atari", "--objective", objective, *others)
     trainer = Trainer(config)
     for _ in sys.stdin:
-        seconds, steps = trainer.iterate()
+        seconds, steps = trainer.iterate(ITERATIONS * config.num_epochs * config.num_minibatches)
         print(seconds, steps, flush=True)
 
 
@@ -110,14 +113,17 @@ def main() -> None:
     parser.add_argument("--game", default="Pong")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--serve", metavar="OBJECTIVE", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    own = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    others = sys.argv[len(own) + 2 :]
+    args = parser.parse_args(own)
     if args.serve:
-        serve(args.game, args.serve)
+        serve(args.game, args.serve, others)
         return
     mine = [sys.executable, str(HERE / "ppo.py"), "--game", args.game, "--serve"]
-    commands = {"without an auxiliary objective": [*mine, "none"], "with RELIC": [*mine, "relic"]}
+    arms = {"without an auxiliary objective": "none", "with RELIC": "relic"}
+    commands = {name: [*mine, objective, "--", *others] for name, objective in arms.items()}
     if args.peer:
-        commands["stable-baselines3"] = [args.peer, str(HERE / "peers" / "sb3_ppo.py"), args.game]
+        commands["stable-baselines3"] = [args.peer, str(HERE / "peers" / "sb3_ppo.py"), args.game, str(ITERATIONS)]
     workers = {name: Worker(command) for name, command in commands.items()}
     medians = take_turns(workers, args.turns)
     limit = bound(args.turns)

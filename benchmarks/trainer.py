@@ -6,6 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 from agents.agent import Agent
 from envs.types import EnvStep, VectorEnv
 from relic_rl import train_build as build
@@ -25,6 +27,9 @@ def options(*arguments: str) -> TrainConfig:
     return parse_config(TrainConfig, list(arguments), kind="train", default_preset=base_options)
 
 
+THREADS = torch.get_num_threads()  # before any agent divides them between acting and learning
+
+
 class Trainer:
     """Trains, until told otherwise.
 
@@ -34,7 +39,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig) -> None:
         device = resolve_device(config.device)
-        threads = set_threads(config.threads)
+        threads = set_threads(config.threads or THREADS)
         streams = Streams(config.seed)
         self.config = config
         self.env: VectorEnv = build.build_env(config, "train_env", config.num_envs, streams, threads)
@@ -67,10 +72,11 @@ class Trainer:
         return self.agent.learn() is not None
 
     def iterate(self, updates: int = 1) -> tuple[float, int]:
-        """Seconds and agent steps until so many more updates, at least, have been made."""
+        """Seconds and agent steps until so many more updates, at least, have been made; none are left under way."""
         start, steps, goal = time.perf_counter(), self.agent.steps, self.agent.updates + updates
         while self.agent.updates < goal:
             self.step()
+        _ = self.agent.encoder  # waits
         return time.perf_counter() - start, self.agent.steps - steps
 
     def close(self) -> None:

@@ -217,13 +217,14 @@ def decided(
 ) -> TrainConfig:
     """The options with what each ``auto`` has come to.
 
-    Acting and learning overlap where each has something of its own to compute on, and several processes need not
-    agree on their order.
+    Acting and learning overlap beside a GPU, and for PPO, whose rollouts are long enough, on the cores of a CPU; not
+    where several processes of PPO would have to agree on the order of the two.
     """
     overlap = config.overlap
-    if overlap == "auto":
-        apart = device.type == "cuda" or threads > 1
-        overlap = "on" if apart and (num_processes == 1 or config.agent == "r2d2") else "off"
+    if overlap == "auto" and config.agent == "r2d2":
+        overlap = "on" if device.type == "cuda" else "off"
+    elif overlap == "auto":
+        overlap = "on" if num_processes == 1 and (device.type == "cuda" or threads > 1) else "off"
     return dataclasses.replace(config, precision=precision, overlap=overlap)
 
 

@@ -77,8 +77,7 @@ class TrainConfig:
     life_loss: bool = option(False, "a lost life ends the return in training (never the game)")
     overlap: Literal["auto", "on", "off"] = option(
         "auto",
-        "learn beside acting, which then lags by one round of updates; auto = on where they have a GPU or cores of "
-        "their own",
+        "learn beside acting, which then lags by one round of updates; auto = on with a GPU, PPO: or with 2 threads",
     )
 
     # ---- PPO

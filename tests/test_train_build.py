@@ -20,7 +20,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
         ("ppo", CPU, 2, 2, "off"),
         ("ppo", CUDA, 2, 2, "off"),
         ("r2d2", CUDA, 1, 2, "on"),
-        ("r2d2", CPU, 2, 2, "on"),
+        ("r2d2", CPU, 2, 1, "off"),
         ("r2d2", CPU, 1, 1, "off"),
     ],
 )

@@ -3,8 +3,9 @@
     python -m venv /tmp/sb3
     /tmp/sb3/bin/pip install torch==2.13.0 stable-baselines3==2.9.2 ale-py opencv-python-headless
 
-Reads a line, trains one iteration (8 environments x 128 steps, 4 epochs of 4 minibatches of 256, Nature encoder, sticky
-actions), answers with the seconds it took and the agent steps. Nothing of this project is imported.
+Reads a line, trains as many iterations as it was told to (each 8 environments x 128 steps, 4 epochs of 4 minibatches of
+256, Nature encoder, sticky actions), answers with the seconds it took and the agent steps.
+Nothing of this project is imported.
 """
 
 import sys
@@ -19,7 +20,7 @@ from stable_baselines3.common.vec_env import VecFrameStack
 
 def main() -> None:
     gymnasium.register_envs(ale_py)
-    game = sys.argv[1]
+    game, iterations = sys.argv[1], int(sys.argv[2])
     # Frame skip and the maximum over frames are the wrapper's; life loss and the start are as in `v5`.
     env = make_atari_env(
         f"ALE/{game}-v5",
@@ -42,8 +43,8 @@ def main() -> None:
     )
     for _ in sys.stdin:
         start = time.perf_counter()
-        model.learn(total_timesteps=8 * 128, reset_num_timesteps=False)
-        print(time.perf_counter() - start, 8 * 128, flush=True)
+        model.learn(total_timesteps=iterations * 8 * 128, reset_num_timesteps=False)
+        print(time.perf_counter() - start, iterations * 8 * 128, flush=True)
 
 
 if __name__ == "__main__":
