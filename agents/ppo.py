@@ -7,15 +7,18 @@ games bootstrap from the value of their true final observation. Over several pro
 environments, see `agents.ppo_parallel`.
 
 Collecting and learning either alternate; or, ``overlap``, a rollout is learned from while the next one is collected, by
-the policy from before that. The ratio of the surrogate is that to the policy which acted, so it begins one improvement
-away from 1. The lag is fixed, so the same seed gives the same numbers however fast each of the two is.
+the policy from before that. The policy that acted is then one improvement behind the one that learns, and a ratio to
+it would have used up its clip range before learning begins. So ratios and clipped values are held near what the network
+says when it first sees a transition, and the distance from there to the policy that acted is a fixed importance weight:
+decoupled PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's updates. The lag
+is fixed, so the same seed gives the same numbers however fast each of the two is.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,10 +30,11 @@ from agents.background import BackgroundRounds
 from agents.networks import ActorCritic, copy_weights
 from agents.parallel import Averaged
 from agents.policies import sample_categorical, sampling_policy
-from agents.ppo_loss import ppo_loss
+from agents.ppo_frames import AuxiliaryFrames
+from agents.ppo_loss import anchored, ppo_loss
 from agents.ppo_parallel import Minibatch, split_minibatches, variance
-from agents.replay import Observations, SequenceReplay, to_device
-from agents.rollout import PPOBatch, Rollout, take
+from agents.replay import Observations, SequenceReplay
+from agents.rollout import ClosedRollout, PPOBatch, Rollout, take
 from envs.types import EnvStep
 from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.device_means import DeviceMeans
@@ -39,17 +43,6 @@ from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
 Metrics = dict[str, float]
-
-
-class Filled(NamedTuple):
-    """A rollout to learn from."""
-
-    batch: PPOBatch  # views of its storage, all transitions
-    happened: Tensor  # int64 [n], those that may be learned from
-    counts: list[int]  # n of each process
-    learning_rate: float
-    first_update: int  # number of the first of the updates on it
-    frames: list[Observations]  # of each auxiliary loss on it, in order, where they come from a replay
 
 
 class PPO:
@@ -138,15 +131,21 @@ class PPO:
                 f"{num_envs} environments x {num_steps} steps are too few for {num_minibatches} minibatches: "
                 "give more steps or fewer minibatches"
             )
-        if (replay is not None) != (auxiliary is not None and auxiliary_frames == "replay"):
-            raise ValueError("a replay goes with an auxiliary loss whose frames come from it, and only with that")
         if overlap and processes.are_several:
             raise ValueError("collecting and learning overlap in a single process only")
         self.network = network
         self.acting_network = copy.deepcopy(network) if overlap else network
         self.auxiliary = auxiliary
         self.replay = replay
-        self.replay_seed = replay_seed
+        self.frames = AuxiliaryFrames(
+            auxiliary,
+            source=auxiliary_frames,
+            replay=replay,
+            replay_seed=replay_seed,
+            separate_envs=separate_envs,
+            num_envs=num_envs,
+            processes=processes,
+        )
         self.device = next(network.parameters()).device
         self.rollout = self._spare = Rollout(num_steps, num_envs, observation_shape, self.device, of=1 + overlap)
         if overlap:
@@ -166,8 +165,6 @@ class PPO:
         self.entropy_coefficient = entropy_coefficient
         self.clip_reward = clip_reward
         self.life_loss_ends_return = life_loss_ends_return
-        self.auxiliary_frames = auxiliary_frames
-        self.separate_envs = separate_envs
         self.augmentation = augmentation
         self.autocast_dtype = autocast_dtype
         self.processes = processes
@@ -274,7 +271,7 @@ class PPO:
         return self.num_epochs * self.num_minibatches
 
     @torch.no_grad()
-    def _close_rollout(self) -> Filled:
+    def _close_rollout(self) -> ClosedRollout:
         """What there is to learn from the full rollout."""
         with self.autocast():
             final_value = self.acting_network(torch.from_numpy(self._last_observation).to(self.device)).value
@@ -287,38 +284,28 @@ class PPO:
         if self.anneal:
             # By the steps before this rollout: the first one is learned from at the full rate, none at 0.
             rate *= max(0.0, 1.0 - (self.steps - sum(counts)) / self.total_steps)
-        return Filled(batch, happened, counts, rate, self.updates, self._draw_frames())
+        ahead = self.frames.ahead(range(self.updates, self.updates + self.updates_per_rollout))
+        return ClosedRollout(batch, happened, counts, rate, self.updates, ahead)
 
-    def _draw_frames(self) -> list[Observations]:
-        """The frames of each auxiliary loss on the next rollout, from the replay if there is one."""
-        if self.replay is None or self.auxiliary is None:
-            return []
-        drawn = []
-        for update in filter(self.auxiliary.due, range(self.updates, self.updates + self.updates_per_rollout)):
-            own = [self.processes.rank] if self.processes.are_several else []
-            rng = np.random.default_rng((self.replay_seed, update, *own))
-            drawn.append(self.replay.sample_observations(self.auxiliary.batch_size, rng))
-        return drawn
-
-    def _improve(self, filled: Filled) -> Metrics:
+    def _improve(self, rollout: ClosedRollout) -> Metrics:
         """Improve the network on a rollout; mean metrics over its minibatches."""
         for group in self.optimizer.param_groups:
-            group["lr"] = filled.learning_rate
-        batch, happened, counts = filled.batch, filled.happened, filled.counts
-        update, frames = filled.first_update, iter(filled.frames)
+            group["lr"] = rollout.learning_rate
+        batch, happened, counts = rollout.batch, rollout.happened, rollout.counts
+        value_error = (batch.return_ - batch.value)[happened]
+        update, ahead = rollout.first_update, iter(rollout.frames)
         means = DeviceMeans()
         for _ in range(self.num_epochs):
             order = torch.randperm(len(happened), generator=self.generators["minibatch"])
             order = happened[order.to(self.device)]
             for part in split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes):
-                means.add(self._update(filled, part, update, frames))
+                means.add(self._update(rollout, part, update, ahead))
                 update += 1
         metrics = means.take()
-        value_error = (batch.return_ - batch.value)[happened]
         spread = variance(batch.return_[happened], counts)
         if spread > 0:
             metrics["explained_variance"] = (1 - variance(value_error, counts) / spread).item()
-        metrics["learning_rate"] = filled.learning_rate
+        metrics["learning_rate"] = rollout.learning_rate
         return metrics
 
     def _wait(self) -> list[Metrics]:
@@ -327,15 +314,18 @@ class PPO:
 
     @section("update")
     def _update(
-        self, filled: Filled, part: Minibatch, number: int, replayed: Iterator[Observations]
+        self, rollout: ClosedRollout, part: Minibatch, number: int, ahead: Iterator[Observations]
     ) -> dict[str, Tensor]:
         """Optimiser step number ``number`` (from 0), on the transitions of ``part``; detached scalars."""
         with section("take minibatch"):
-            minibatch = take(filled.batch, part.rows)
+            minibatch = take(rollout.batch, part.rows)
         frames = groups = None
         if self.auxiliary is not None and self.auxiliary.due(number):
-            frames, groups = self._auxiliary_frames(filled, part, replayed)
-        loss, metrics = self._averaged(lambda: self._loss(minibatch, part, frames, groups))
+            frames, groups = self.frames.now(rollout, part, ahead)
+        anchors = None
+        if self._background is not None and number - rollout.first_update < self.num_minibatches:
+            anchors = rollout.batch
+        loss, metrics = self._averaged(lambda: self._loss(minibatch, part, frames, groups, anchors))
         metrics["loss/total"] = loss.detach()
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -353,14 +343,26 @@ class PPO:
         return metrics
 
     def _loss(
-        self, minibatch: PPOBatch, part: Minibatch, aux_frames: Tensor | None, aux_groups: Tensor | None
+        self,
+        minibatch: PPOBatch,
+        part: Minibatch,
+        aux_frames: Tensor | None,
+        aux_groups: Tensor | None,
+        anchors: PPOBatch | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a minibatch, with the auxiliary loss on its frames if they are given; and its terms, detached."""
+        """The loss of a minibatch, with the auxiliary loss on its frames if they are given; and its terms, detached.
+
+        ``anchors`` is the batch where what the network says now is to be kept, as what it will be held near.
+        """
         images = minibatch.observation
         if self.augmentation is not None:
             images = self.augmentation(images, self.generators["augmentation"])
         with self.autocast():
             output = self.network(images)
+        if anchors is not None:
+            minibatch = anchored(output, minibatch)
+            for name in ("log_prob", "weight", "value"):
+                getattr(anchors, name)[part.rows] = getattr(minibatch, name)
         rl = ppo_loss(
             output,
             minibatch,
@@ -384,28 +386,6 @@ class PPO:
             loss = loss + self.auxiliary.weight * aux.loss
             metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
         return loss, metrics
-
-    def _auxiliary_frames(
-        self, filled: Filled, part: Minibatch, replayed: Iterator[Observations]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Frames of the auxiliary loss, uint8 [B, C, H, W], and their groups; from a rollout without replacement.
-
-        Every process gives equally many: of a rollout at most the transitions of the one that has fewest.
-        """
-        assert self.auxiliary is not None
-        rank, others = self.processes.rank, self.processes.world_size
-        if self.replay is not None:
-            drawn = to_device(next(replayed), self.device)
-            return drawn.images, drawn.group * others + rank if self.separate_envs else None
-        source, most = part.rows, part.least  # a minibatch is in random order already
-        if self.auxiliary_frames == "rollout":
-            # Its own stream: the minibatches of all objectives are the same for the same seed.
-            source, most = filled.happened, min(filled.counts)
-            order = torch.randperm(len(source), generator=self.auxiliary.generator, device=self.device)
-            source = source[order]
-        chosen = source[: min(self.auxiliary.batch_size, most)]
-        groups = filled.batch.env[chosen] + rank * self.rollout.num_envs if self.separate_envs else None
-        return filled.batch.observation.index_select(0, chosen), groups
 
     # -------------------------------------------------------------- evaluation
 

@@ -11,6 +11,17 @@ from agents.networks import PolicyAndValue
 from agents.rollout import PPOBatch
 
 
+def anchored(output: PolicyAndValue, batch: PPOBatch) -> PPOBatch:
+    """The minibatch as if ``output`` had been said when it was collected; what did act is kept as ``weight``.
+
+    The surrogate's ratio and the clipped value are then held near ``output``, and the expectation stays that over the
+    transitions of the policy that acted (Hilton et al., 2022, arXiv 2110.00641: decoupled PPO).
+    """
+    log_prob = torch.log_softmax(output.logits.detach(), dim=-1).gather(1, batch.action[:, None]).squeeze(1)
+    weight = batch.weight * (log_prob - batch.log_prob).exp()
+    return batch._replace(log_prob=log_prob, weight=weight, value=output.value.detach())
+
+
 class PPOLoss(NamedTuple):
     """Scalars; everything but ``total`` is detached."""
 
@@ -40,6 +51,9 @@ def ppo_loss(
     ``clip_range`` of the old one. Where the rows are a part of a minibatch, ``moments`` are mean and standard deviation
     of all its advantages. KL is estimated by ``mean(ratio - 1 - log ratio)``, never negative.
 
+    A transition's surrogate counts ``weight`` times: its ratio may be to another policy than the one that acted
+    (Hilton et al., 2022, arXiv 2110.00641, section 3).
+
     Source: Schulman et al., 2017 (arXiv 1707.06347), eq. 7 and 9; value clipping and the normalisation as in
     OpenAI Baselines; the KL estimate is Schulman's k3.
     """
@@ -49,7 +63,7 @@ def ppo_loss(
     mean, deviation = moments or (batch.advantage.mean(), batch.advantage.std(correction=0))
     advantage = (batch.advantage - mean) / (deviation + 1e-8)
     clipped_ratio = ratio.clamp(1 - clip_range, 1 + clip_range)
-    policy = -torch.minimum(advantage * ratio, advantage * clipped_ratio).mean()
+    policy = -(batch.weight * torch.minimum(advantage * ratio, advantage * clipped_ratio)).mean()
 
     squared_error = (output.value - batch.return_).square()
     if clip_value:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.replay import Observations
 from agents.replay.memory import available_memory
 from agents.returns import generalized_advantages
 from envs.types import EnvStep
@@ -20,10 +21,22 @@ class PPOBatch(NamedTuple):
     observation: Tensor  # uint8 [B, C, H, W]
     action: Tensor  # int64 [B]
     log_prob: Tensor  # float32 [B], log-probability of the action when it was taken
+    weight: Tensor  # float32 [B], importance of the transition: 1 while ``log_prob`` is that of the policy that acted
     value: Tensor  # float32 [B], value estimate when the action was taken
     advantage: Tensor  # float32 [B]
     return_: Tensor  # float32 [B], advantage + value: the target of the value head
     env: Tensor  # int64 [B], index of the environment each transition comes from
+
+
+class ClosedRollout(NamedTuple):
+    """A rollout to learn from."""
+
+    batch: PPOBatch  # all transitions, views of their storage
+    happened: Tensor  # int64 [n], those that may be learned from
+    counts: list[int]  # n of each process
+    learning_rate: float
+    first_update: int  # number of the first of the updates on it
+    frames: list[Observations]  # of each auxiliary loss on it, in order, where they come from a replay
 
 
 class Rollout:
@@ -132,6 +145,7 @@ class Rollout:
             observation=self.observation,
             action=self.action,
             log_prob=self.log_prob,
+            weight=torch.ones_like(self.log_prob),
             value=self.value[:-1],
             advantage=advantage,
             return_=advantage + self.value[:-1],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents.networks import PolicyAndValue
-from agents.ppo_loss import ppo_loss
+from agents.ppo_loss import anchored, ppo_loss
 from agents.rollout import PPOBatch
 
 CLIP = 0.1
@@ -31,7 +31,7 @@ def slow_loss(logits, values, batch, *, clip_range, clip_value, value_coefficien
         else:
             clipped = ratio
         outside += clipped != ratio
-        policy -= min(ratio * advantage, clipped * advantage) / size
+        policy -= batch["weight"][b] * min(ratio * advantage, clipped * advantage) / size
         error = (values[b] - batch["return_"][b]) ** 2
         if clip_value:
             change = max(-clip_range, min(clip_range, values[b] - batch["value"][b]))
@@ -57,6 +57,7 @@ def random_case(seed, size=24, actions=4):
         observation=torch.zeros(size, 1, 1, 1, dtype=torch.uint8),
         action=action,
         log_prob=now + 0.15 * normal(size),  # about half of the ratios leave the clip range, on both sides
+        weight=0.5 + torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64),
         value=old_value,
         advantage=2 + 3 * normal(size),
         return_=old_value + 0.3 * normal(size),
@@ -110,6 +111,7 @@ def tiny_batch(log_prob, advantage, value, return_):
         observation=torch.zeros(size, 1, 1, 1, dtype=torch.uint8),
         action=torch.zeros(size, dtype=torch.int64),
         log_prob=torch.tensor(log_prob),
+        weight=torch.ones(size),
         value=torch.tensor(value),
         advantage=torch.tensor(advantage),
         return_=torch.tensor(return_),
@@ -153,3 +155,21 @@ def test_only_the_total_carries_gradient():
     leaves = PolicyAndValue(*(x.requires_grad_() for x in output))
     loss = ppo_loss(leaves, batch, clip_value=True, **OPTIONS)
     assert [x.requires_grad for x in loss] == [True] + 5 * [False]
+
+
+def test_anchored_is_as_if_the_network_had_acted_but_for_the_weights():
+    """Nothing is clipped there, and the gradient is that of the importance-weighted policy gradient."""
+    output, batch = random_case(5)
+    logits = output.logits.requires_grad_()
+    held = anchored(output, batch)
+    assert torch.equal(held.value, output.value)
+    now = logits.log_softmax(-1).gather(1, batch.action[:, None])[:, 0]
+    assert torch.equal(held.log_prob, now)
+    assert not held.log_prob.requires_grad
+    # The weight is that of the ratio to the policy that acted, on top of the one that was there.
+    torch.testing.assert_close(held.weight, batch.weight * (now.detach() - batch.log_prob).exp())
+    loss = ppo_loss(output, held, clip_value=True, **(OPTIONS | {"value_coefficient": 0.0, "entropy_coefficient": 0.0}))
+    assert loss.clip_fraction == 0
+    advantage = (batch.advantage - batch.advantage.mean()) / batch.advantage.std(correction=0)
+    expected = torch.autograd.grad(-(held.weight * advantage * now).mean(), logits, retain_graph=True)[0]
+    torch.testing.assert_close(torch.autograd.grad(loss.total, logits)[0], expected)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ppo_fakes import MIXED, SHAPE, ScriptedEnv, SpyObjective, collect, make_auxiliary, make_ppo, train, weights
 
-from agents import rollout
+from agents import ppo, rollout
 from agents.background import BackgroundRounds
 from agents.networks import copy_weights
 
@@ -26,9 +26,9 @@ def test_acting_lags_by_one_rollout():
         metrics = agent.learn()
         assert metrics == late
         assert agent.updates == iteration * 6
-        filled = twin._close_rollout()
+        closed = twin._close_rollout()
         copy_weights(twin.network, twin.acting_network)
-        late = twin._improve(filled)
+        late = twin._improve(closed)
         twin.updates += twin.updates_per_rollout
         assert agent.steps == twin.steps
     assert torch.equal(agent.encoder.linear.weight, twin.network.encoder.linear.weight)  # waits for the last one
@@ -37,14 +37,14 @@ def test_acting_lags_by_one_rollout():
 
 
 def test_alternating_and_overlapping_begin_alike():
-    """Both learn the same from the first rollout, which both collect by the first network."""
-    one, two = make_ppo(), make_ppo(overlap=True)
+    """Both learn the same from the first rollout, whose only minibatch the network sees as it acted."""
+    one, two = (make_ppo(overlap=overlap, num_minibatches=1) for overlap in (False, True))
     for agent in (one, two):
         env = ScriptedEnv()
         collect(agent, env, env.reset())
     assert two.learn() is None
     one.learn()
-    assert torch.equal(one.encoder.linear.weight, two.encoder.linear.weight)
+    torch.testing.assert_close(one.encoder.linear.weight, two.encoder.linear.weight)
 
 
 def make_full_agent(overlap):
@@ -122,3 +122,43 @@ def test_each_thread_has_its_own_number_of_threads():
     rounds.submit([0])
     assert rounds.collect() == [before + 2]
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeypatch):
+    agent = make_ppo(overlap=overlap, learning_rate=0.1)
+    env = ScriptedEnv()
+    _, step = collect(agent, env, env.reset())
+    agent.learn()
+    collect(agent, env, step)
+    assert agent.encoder is agent.network.encoder  # waits for what was learned from the first rollout
+    acted = agent.rollout.log_prob.flatten().clone()
+    where = {image.numpy().tobytes(): row for row, image in enumerate(agent.rollout.observation.flatten(0, 1))}
+    seen = []
+    loss = ppo.ppo_loss
+
+    def spy(output, batch, **options):
+        seen.append((output, batch))
+        return loss(output, batch, **options)
+
+    monkeypatch.setattr(ppo, "ppo_loss", spy)
+    agent.learn()
+    assert agent.guard.sound  # waits
+    assert len(seen) == 6
+    held, shifted = {}, 0
+    for number, (output, batch) in enumerate(seen):
+        now = output.logits.detach().log_softmax(-1).gather(1, batch.action[:, None]).squeeze(1)
+        for k, image in enumerate(batch.observation):
+            row = where[image.numpy().tobytes()]
+            anchor = (batch.log_prob[k].item(), batch.value[k].item(), batch.weight[k].item())
+            if not overlap:
+                assert anchor[0] == acted[row].item()
+                assert anchor[2] == 1
+            elif number < 3:
+                assert anchor[:2] == (now[k].item(), output.value[k].item())
+                assert anchor[2] == pytest.approx((now[k] - acted[row]).exp().item(), rel=1e-5)
+                held[row] = anchor
+            else:
+                assert anchor == held[row]
+                shifted += anchor[0] != now[k].item()
+    assert (shifted > 10) == overlap
