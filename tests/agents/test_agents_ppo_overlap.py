@@ -162,3 +162,14 @@ def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeyp
                 assert anchor == held[row]
                 shifted += anchor[0] != now[k].item()
     assert (shifted > 10) == overlap
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_auxiliary_frames_are_drawn_for_the_updates_that_follow(overlap, monkeypatch):
+    agent = make_full_agent(overlap)
+    asked = []
+    ahead = agent.frames.ahead
+    monkeypatch.setattr(agent.frames, "ahead", lambda updates: asked.append(updates) or ahead(updates))
+    env = ScriptedEnv()
+    train(agent, env, env.reset(), 3)
+    assert asked == [range(6), range(6, 12), range(12, 18)]
