@@ -173,3 +173,23 @@ def test_auxiliary_frames_are_drawn_for_the_updates_that_follow(overlap, monkeyp
     env = ScriptedEnv()
     train(agent, env, env.reset(), 3)
     assert asked == [range(6), range(6, 12), range(12, 18)]
+
+
+def test_the_policy_that_acted_says_what_its_last_observation_is_worth(monkeypatch):
+    agent = make_ppo(overlap=True)
+    env = ScriptedEnv()
+    _, step = collect(agent, env, env.reset())
+    agent.learn()
+    _, step = collect(agent, env, step)
+    assert agent.guard.sound  # waits
+    image = torch.from_numpy(step.observation)
+    with torch.no_grad():
+        by_acting = agent.acting_network(image).value
+        assert not torch.allclose(by_acting, agent.network(image).value)
+    said = []
+    finish = agent.rollout.finish
+    monkeypatch.setattr(
+        agent.rollout, "finish", lambda value, **options: said.append(value) or finish(value, **options)
+    )
+    agent.learn()
+    assert torch.equal(said[0], by_acting)
