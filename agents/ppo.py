@@ -68,7 +68,8 @@ class PPO:
         clip_range: epsilon of the surrogate and of the value clipping.
         clip_value: clip the value loss.
         value_coefficient: weight of the value loss.
-        entropy_coefficient: weight of the entropy bonus.
+        entropy_coefficient: weight of the entropy bonus, at the start.
+        anneal_entropy: let it fall linearly to 0 with the steps.
         max_grad_norm: limit of the global norm of all optimised gradients, the auxiliary head's included.
         clip_reward: learn from the sign of the reward.
         life_loss_ends_return: a lost life ends the return (never the game).
@@ -112,6 +113,7 @@ class PPO:
         clip_value: bool = True,
         value_coefficient: float = 0.5,
         entropy_coefficient: float = 0.01,
+        anneal_entropy: bool = False,
         max_grad_norm: float = 0.5,
         clip_reward: bool = True,
         life_loss_ends_return: bool = False,
@@ -163,6 +165,7 @@ class PPO:
         self.clip_value = clip_value
         self.value_coefficient = value_coefficient
         self.entropy_coefficient = entropy_coefficient
+        self.anneal_entropy = anneal_entropy
         self.clip_reward = clip_reward
         self.life_loss_ends_return = life_loss_ends_return
         self.augmentation = augmentation
@@ -280,12 +283,12 @@ class PPO:
         )
         counts: list[int] = gather_numbers(torch.tensor(len(happened))).tolist()
         self.steps += sum(counts) - len(happened)
-        rate = self.learning_rate
-        if self.anneal:
-            # By the steps before this rollout: the first one is learned from at the full rate, none at 0.
-            rate *= max(0.0, 1.0 - (self.steps - sum(counts)) / self.total_steps)
+        # By the steps before this rollout: the first one is learned from at the full rate, none at 0.
+        left = max(0.0, 1.0 - (self.steps - sum(counts)) / self.total_steps)
+        rate = self.learning_rate * (left if self.anneal else 1.0)
+        entropy = self.entropy_coefficient * (left if self.anneal_entropy else 1.0)
         ahead = self.frames.ahead(range(self.updates, self.updates + self.updates_per_rollout))
-        return ClosedRollout(batch, happened, counts, rate, self.updates, ahead)
+        return ClosedRollout(batch, happened, counts, rate, entropy, self.updates, ahead)
 
     def _improve(self, rollout: ClosedRollout) -> Metrics:
         """Improve the network on a rollout; mean metrics over its minibatches."""
@@ -322,10 +325,7 @@ class PPO:
         frames = groups = None
         if self.auxiliary is not None and self.auxiliary.due(number):
             frames, groups = self.frames.now(rollout, part, ahead)
-        anchors = None
-        if self._background is not None and number - rollout.first_update < self.num_minibatches:
-            anchors = rollout.batch
-        loss, metrics = self._averaged(lambda: self._loss(minibatch, part, frames, groups, anchors))
+        loss, metrics = self._averaged(lambda: self._loss(rollout, part, number, minibatch, frames, groups))
         metrics["loss/total"] = loss.detach()
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -344,32 +344,33 @@ class PPO:
 
     def _loss(
         self,
-        minibatch: PPOBatch,
+        rollout: ClosedRollout,
         part: Minibatch,
+        number: int,
+        minibatch: PPOBatch,
         aux_frames: Tensor | None,
         aux_groups: Tensor | None,
-        anchors: PPOBatch | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a minibatch, with the auxiliary loss on its frames if they are given; and its terms, detached.
 
-        ``anchors`` is the batch where what the network says now is to be kept, as what it will be held near.
+        Where acting lags, ``rollout`` is told in its first epoch what the network says then.
         """
         images = minibatch.observation
         if self.augmentation is not None:
             images = self.augmentation(images, self.generators["augmentation"])
         with self.autocast():
             output = self.network(images)
-        if anchors is not None:
+        if self._background is not None and number - rollout.first_update < self.num_minibatches:
             minibatch = anchored(output, minibatch)
             for name in ("log_prob", "weight", "value"):
-                getattr(anchors, name)[part.rows] = getattr(minibatch, name)
+                getattr(rollout.batch, name)[part.rows] = getattr(minibatch, name)
         rl = ppo_loss(
             output,
             minibatch,
             clip_range=self.clip_range,
             clip_value=self.clip_value,
             value_coefficient=self.value_coefficient,
-            entropy_coefficient=self.entropy_coefficient,
+            entropy_coefficient=rollout.entropy_coefficient,
             moments=part.moments,
         )
         loss = part.share * rl.total

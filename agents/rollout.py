@@ -35,6 +35,7 @@ class ClosedRollout(NamedTuple):
     happened: Tensor  # int64 [n], those that may be learned from
     counts: list[int]  # n of each process
     learning_rate: float
+    entropy_coefficient: float
     first_update: int  # number of the first of the updates on it
     frames: list[Observations]  # of each auxiliary loss on it, in order, where they come from a replay
 

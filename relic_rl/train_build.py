@@ -144,6 +144,7 @@ def build_ppo(
         clip_value=config.clip_value,
         value_coefficient=config.value_coefficient,
         entropy_coefficient=config.entropy_coefficient,
+        anneal_entropy=config.anneal_entropy,
         clip_reward=config.clip_reward,
         life_loss_ends_return=config.life_loss,
         auxiliary=build_auxiliary(config, networks, streams, device, processes),

@@ -90,6 +90,7 @@ class TrainConfig:
     clip_value: bool = option(True, "PPO: clip the value loss", when=PPO_ONLY)
     value_coefficient: float = option(0.5, "PPO: weight of the value loss", min=0, when=PPO_ONLY)
     entropy_coefficient: float = option(0.01, "PPO: weight of the entropy bonus", min=0, when=PPO_ONLY)
+    anneal_entropy: bool = option(False, "PPO: let it fall linearly to 0 at --total-steps", when=PPO_ONLY)
     clip_reward: bool = option(True, "PPO: learn from the sign of the reward", when=PPO_ONLY)
 
     # ---- R2D2

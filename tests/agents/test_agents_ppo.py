@@ -23,6 +23,7 @@ from ppo_fakes import (
     weights,
 )
 
+from agents import ppo
 from agents.policies import sample_categorical
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.objectives import RelicObjective
@@ -268,6 +269,27 @@ def test_the_learning_rate_falls_linearly_to_zero():
     assert rates[0] == 1e-2
     assert rates[-1] == 0.0
     assert len(set(rates)) >= 4
+
+
+@pytest.mark.parametrize("anneal", [True, False])
+def test_the_entropy_bonus_falls_linearly_to_zero_if_asked(anneal, monkeypatch):
+    agent = make_ppo(total_steps=100, anneal=False, anneal_entropy=anneal, entropy_coefficient=0.5)
+    env = ScriptedEnv()
+    step, used = env.reset(), []
+    loss = ppo.ppo_loss
+
+    def spy(*arguments, entropy_coefficient, **options):
+        used.append(entropy_coefficient)
+        return loss(*arguments, entropy_coefficient=entropy_coefficient, **options)
+
+    monkeypatch.setattr(ppo, "ppo_loss", spy)
+    while agent.steps < 140:
+        expected = 0.5 * max(0.0, 1 - agent.steps / 100) if anneal else 0.5
+        _, step = collect(agent, env, step)
+        used.clear()
+        assert agent.learn()["learning_rate"] == 1e-2
+        assert used == [pytest.approx(expected, abs=1e-12)] * 6
+    assert (expected == 0) == anneal
 
 
 def test_the_learning_rate_stays_without_annealing():
