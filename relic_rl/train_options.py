@@ -111,6 +111,7 @@ class TrainConfig:
     priority_eta: float = option(
         0.9, "R2D2: weight of the largest TD error in a priority, against their mean", min=0, max=1, when=R2D2_ONLY
     )
+
     # ---- auxiliary objective
     aux_weight: float = option(1.0, "coefficient of the auxiliary loss", min=0, when=AUXILIARY_ONLY)
     aux_batch_size: int = option(64, "frames per evaluation of the auxiliary loss", min=2, when=AUXILIARY_ONLY)

@@ -45,14 +45,15 @@ def continue_options(config: TrainConfig, loaded: Loaded) -> TrainConfig:
     made_with = loaded.state.get("options")
     if not isinstance(made_with, dict) or set(made_with) != {*FIXED, *DECIDED}:
         raise BadInput(f"checkpoint {loaded.path} was made by another version of relic_rl: resume it with that one")
-    its_round_is_fixed = config.agent == "r2d2"  # PPO goes on from a round under way with or without overlap
+    # R2D2's round under way is part of the state; PPO goes on from one with or without overlap.
+    overlap = ("overlap",) if config.agent == "r2d2" else ()
     decided = {
         name: made_with[name]
-        for name, choices in DECIDED.items()
-        if getattr(config, name) == "auto" and made_with[name] in choices and (name != "overlap" or its_round_is_fixed)
+        for name in ("precision", *overlap)
+        if getattr(config, name) == "auto" and made_with[name] in DECIDED[name]
     }
     config = dataclasses.replace(config, **decided)
-    fixed = (*FIXED, *(("overlap",) if its_round_is_fixed else ()))
+    fixed = (*FIXED, *overlap)
     problems = [
         f"--{name.replace('_', '-')} is {getattr(config, name)}, the checkpoint was made with {made_with[name]}"
         for name in fixed
