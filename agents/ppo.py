@@ -61,7 +61,8 @@ class PPO:
         num_steps: T, steps of each environment in a rollout.
         num_epochs: E, passes over a rollout.
         num_minibatches: minibatches per pass.
-        learning_rate: Adam's, at the start.
+        learning_rate: Adam's, at the start or, of a warm-up, at its end.
+        warmup_steps: agent steps over which the learning rate rises linearly from near 0 first.
         anneal: let the learning rate fall linearly to 0.
         discount: gamma.
         gae_lambda: lambda of generalised advantage estimation.
@@ -106,6 +107,7 @@ class PPO:
         num_epochs: int = 4,
         num_minibatches: int = 4,
         learning_rate: float = 2.5e-4,
+        warmup_steps: int = 0,
         anneal: bool = True,
         discount: float = 0.99,
         gae_lambda: float = 0.95,
@@ -158,6 +160,7 @@ class PPO:
         self.num_epochs = num_epochs
         self.num_minibatches = num_minibatches
         self.learning_rate = learning_rate
+        self.warmup_steps = warmup_steps
         self.anneal = anneal
         self.discount = discount
         self.gae_lambda = gae_lambda
@@ -285,7 +288,8 @@ class PPO:
         self.steps += sum(counts) - len(happened)
         # By the steps before this rollout: the first one is learned from at the full rate, none at 0.
         left = max(0.0, 1.0 - (self.steps - sum(counts)) / self.total_steps)
-        rate = self.learning_rate * (left if self.anneal else 1.0)
+        warmed = min(1.0, self.steps / self.warmup_steps) if self.warmup_steps else 1.0  # by those after it
+        rate = self.learning_rate * warmed * (left if self.anneal else 1.0)
         entropy = self.entropy_coefficient * (left if self.anneal_entropy else 1.0)
         ahead = self.frames.ahead(range(self.updates, self.updates + self.updates_per_rollout))
         return ClosedRollout(batch, happened, counts, rate, entropy, self.updates, ahead)

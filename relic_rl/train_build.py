@@ -137,6 +137,7 @@ def build_ppo(
         num_epochs=config.num_epochs,
         num_minibatches=config.num_minibatches,
         learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
         anneal=config.anneal,
         discount=config.discount,
         gae_lambda=config.gae_lambda,
