@@ -20,12 +20,12 @@ class AuxiliaryFrames:
     """Draws the frames of each evaluation of an auxiliary loss.
 
     Args:
-        auxiliary: the loss, or None: there are none to draw.
+        auxiliary: the loss.
+        num_envs: N, of this process.
         source: "minibatch" for the transitions of the current minibatch, "rollout" for the whole rollout's, "replay".
         replay: the one to draw from; with ``source`` "replay", and only with that.
         replay_seed: of the draws from it; update u draws from a stream of its own, (seed, u).
         separate_envs: give each frame the number of its environment (with a replay: of its episode) as its group.
-        num_envs: N, of this process.
         processes: this one among all; their groups differ.
 
     Raises:
@@ -34,17 +34,17 @@ class AuxiliaryFrames:
 
     def __init__(
         self,
-        auxiliary: AuxiliaryLoss | None,
+        auxiliary: AuxiliaryLoss,
         *,
-        source: Literal["minibatch", "rollout", "replay"],
-        replay: SequenceReplay | None,
-        replay_seed: int,
-        separate_envs: bool,
         num_envs: int,
-        processes: Processes,
+        source: Literal["minibatch", "rollout", "replay"] = "minibatch",
+        replay: SequenceReplay | None = None,
+        replay_seed: int = 0,
+        separate_envs: bool = False,
+        processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
-        if (replay is not None) != (auxiliary is not None and source == "replay"):
-            raise ValueError("a replay goes with an auxiliary loss whose frames come from it, and only with that")
+        if (replay is not None) != (source == "replay"):
+            raise ValueError("a replay goes with frames that come from it, and only with them")
         self.auxiliary = auxiliary
         self.source = source
         self.replay = replay
@@ -55,7 +55,7 @@ class AuxiliaryFrames:
 
     def ahead(self, updates: range) -> list[Observations]:
         """Those of updates to come, in order, where they come from a replay: as it is now."""
-        if self.replay is None or self.auxiliary is None:
+        if self.replay is None:
             return []
         own = [self.processes.rank] if self.processes.are_several else []
         return [
@@ -78,7 +78,6 @@ class AuxiliaryFrames:
             part: the current minibatch.
             ahead: what `ahead` has drawn and no update has taken.
         """
-        assert self.auxiliary is not None
         batch = rollout.batch
         device = batch.observation.device
         rank, others = self.processes.rank, self.processes.world_size

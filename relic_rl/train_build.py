@@ -16,6 +16,9 @@ from agents.agent import Agent
 from agents.auxiliary import AuxiliaryLoss
 from agents.networks import ActorCritic
 from agents.ppo import PPO
+from agents.ppo_frames import AuxiliaryFrames
+from agents.ppo_learner import PPOLearner
+from agents.ppo_schedule import Schedule
 from agents.r2d2 import R2D2
 from agents.r2d2_actor import RecurrentActor, epsilon_ladder
 from agents.r2d2_learner import R2D2Learner
@@ -123,42 +126,56 @@ def build_ppo(
 ) -> PPO:
     """PPO over the networks, and over a replay of frames where the auxiliary loss draws from one."""
     assert isinstance(networks.network, ActorCritic)
-    return PPO(
+    auxiliary = build_auxiliary(config, networks, streams, device, processes)
+    frames = None
+    if auxiliary is not None:
+        frames = AuxiliaryFrames(
+            auxiliary,
+            num_envs=env.num_envs,
+            source=config.aux_frames,
+            replay=replay,
+            replay_seed=streams.integer("replay"),
+            separate_envs=config.aux_negatives == "other-episodes",
+            processes=processes,
+        )
+    learner = PPOLearner(
         networks.network,
-        num_envs=env.num_envs,
-        observation_shape=env.observation_shape,
-        generators={
-            "action": streams.torch("exploration", device),
+        {
             "minibatch": streams.torch(own_stream("replay", processes), torch.device("cpu")),
             "augmentation": streams.torch(own_stream("augmentation", processes), device),
         },
-        total_steps=config.total_steps,
-        num_steps=config.num_steps,
         num_epochs=config.num_epochs,
         num_minibatches=config.num_minibatches,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        anneal=config.anneal,
-        discount=config.discount,
-        gae_lambda=config.gae_lambda,
         clip_range=config.clip_range,
         clip_value=config.clip_value,
         value_coefficient=config.value_coefficient,
-        entropy_coefficient=config.entropy_coefficient,
-        anneal_entropy=config.anneal_entropy,
-        clip_reward=config.clip_reward,
-        life_loss_ends_return=config.life_loss,
-        auxiliary=build_auxiliary(config, networks, streams, device, processes),
-        auxiliary_frames=config.aux_frames,
-        replay=replay,
-        replay_seed=streams.integer("replay"),
-        separate_envs=config.aux_negatives == "other-episodes",
+        max_grad_norm=config.max_grad_norm,
+        frames=frames,
         augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
-        max_grad_norm=config.max_grad_norm,
-        overlap=config.overlap == "on",
-        learner_threads=learner_threads(config, device),
+        acting_lags=config.overlap == "on",
         processes=processes,
+    )
+    schedule = Schedule(
+        config.total_steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        anneal=config.anneal,
+        entropy_coefficient=config.entropy_coefficient,
+        anneal_entropy=config.anneal_entropy,
+    )
+    return PPO(
+        learner,
+        streams.torch("exploration", device),
+        schedule,
+        num_envs=env.num_envs,
+        observation_shape=env.observation_shape,
+        num_steps=config.num_steps,
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+        clip_reward=config.clip_reward,
+        life_loss_ends_return=config.life_loss,
+        learner_threads=learner_threads(config, device),
     )
 
 

@@ -9,8 +9,12 @@ from torch import nn
 from agents.auxiliary import AuxiliaryLoss
 from agents.networks import ActorCritic
 from agents.ppo import PPO
+from agents.ppo_frames import AuxiliaryFrames
+from agents.ppo_learner import PPOLearner
+from agents.ppo_schedule import Schedule
 from envs.types import EnvStep
 from relic_rl.representation.objectives import ObjectiveOutput
+from relic_rl.runtime.distributed import Processes
 
 SHAPE = (1, 4, 4)
 
@@ -171,18 +175,32 @@ def make_auxiliary(objective, *, weight=1.0, batch_size=6, every=1, augmentation
     )
 
 
-def make_ppo(*, seed=0, network=None, **options):
-    defaults = {
-        "num_envs": len(MIXED),
-        "observation_shape": SHAPE,
-        "generators": generators(seed),
-        "total_steps": 1_000,
-        "num_steps": 12,
-        "num_minibatches": 3,
-        "num_epochs": 2,
-        "learning_rate": 1e-2,
-    }
-    return PPO(network or make_network(seed), **(defaults | options))
+def make_ppo(*, seed=0, network=None, auxiliary=None, overlap=False, **options):
+    """An agent; each option goes to the part that has it."""
+    streams = options.pop("generators", None) or generators(seed)
+
+    def take(*names, **defaults):
+        return defaults | {name: options.pop(name) for name in (*names, *defaults) if name in options}
+
+    processes = options.pop("processes", Processes())
+    schedule = Schedule(**take(*Schedule._fields, total_steps=1_000, learning_rate=1e-2))
+    num_envs = options.pop("num_envs", len(MIXED))
+    of_frames = take("replay", "replay_seed", "separate_envs")
+    source = options.pop("auxiliary_frames", "minibatch")
+    frames = None
+    if auxiliary is not None:
+        frames = AuxiliaryFrames(auxiliary, num_envs=num_envs, source=source, processes=processes, **of_frames)
+    names = ("clip_range", "clip_value", "value_coefficient", "max_grad_norm", "augmentation", "autocast_dtype")
+    learner = PPOLearner(
+        network or make_network(seed),
+        {name: streams[name] for name in ("minibatch", "augmentation")},
+        frames=frames,
+        acting_lags=overlap,
+        processes=processes,
+        **take(*names, num_epochs=2, num_minibatches=3),
+    )
+    defaults = {"num_envs": num_envs, "observation_shape": SHAPE, "num_steps": 12}
+    return PPO(learner, streams["action"], schedule, **(defaults | options))
 
 
 class Decision(NamedTuple):
@@ -224,4 +242,4 @@ def real_keys(trace):
 
 def weights(agent):
     """A copy of every optimised parameter, in one vector."""
-    return torch.cat([p.detach().flatten().clone() for p in agent.parameters])
+    return torch.cat([p.detach().flatten().clone() for p in agent.learner.parameters])

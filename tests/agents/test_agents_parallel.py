@@ -85,7 +85,7 @@ def run_ppo(case, processes):
         "steps": agent.steps,
         "skipped": agent.guard.skipped,
         "views": [len(views[0]) for views in auxiliary.objective.views] if hasattr(parts[-1], "views") else [],
-        "moments": [int(state["step"]) for state in agent.optimizer.state.values()],
+        "moments": [int(state["step"]) for state in agent.learner.optimizer.state.values()],
     }
 
 
@@ -223,7 +223,7 @@ def test_minibatches_of_two_processes_are_those_of_one_that_draws_as_they_do(res
             parts.append(rows[torch.randperm(len(rows), generator=stream)].tensor_split(num_minibatches))
         return [Minibatch(torch.cat(both), 1.0, 0, None) for both in zip(*parts, strict=True)]
 
-    monkeypatch.setattr("agents.ppo.split_minibatches", split)
+    monkeypatch.setattr("agents.ppo_learner.split_minibatches", split)
     one = run_ppo("minibatches", ONE)
     for found in results:
         torch.testing.assert_close(found["minibatches"]["weights"], one["weights"], rtol=1e-4, atol=1e-5)

@@ -23,7 +23,7 @@ from ppo_fakes import (
     weights,
 )
 
-from agents import ppo
+from agents import ppo_learner
 from agents.policies import sample_categorical
 from relic_rl.representation.critic import Critic
 from relic_rl.representation.objectives import RelicObjective
@@ -59,7 +59,7 @@ def test_decisions_are_stored_with_what_plain_frames_say(augment):
     trace, _ = collect(agent, env, env.reset())
     for t, decision in enumerate(trace):
         with torch.no_grad():
-            output = agent.network(torch.from_numpy(decision.before.observation))
+            output = agent.learner.network(torch.from_numpy(decision.before.observation))
         for i, action in enumerate(decision.action):
             log_prob = output.logits[i].log_softmax(-1)[action].item()
             assert agent.rollout.log_prob[t, i].item() == pytest.approx(log_prob, abs=1e-6)
@@ -190,8 +190,8 @@ def test_a_lost_life_ends_the_return_only_when_asked(life_loss, monkeypatch):
     trace, last = collect(agent, env, env.reset())
     with torch.no_grad():
         values = torch.stack(
-            [agent.network(torch.from_numpy(d.before.observation)).value for d in trace]
-            + [agent.network(torch.from_numpy(last.observation)).value]
+            [agent.learner.network(torch.from_numpy(d.before.observation)).value for d in trace]
+            + [agent.learner.network(torch.from_numpy(last.observation)).value]
         )
     batches = spy_on_batches(agent, monkeypatch)
     agent.learn()
@@ -225,7 +225,7 @@ def test_the_last_step_of_a_rollout_bootstraps_from_what_followed_it(monkeypatch
     assert last.truncated.tolist() == [True, False, False, False]
     assert last.invented.tolist() == [False, False, False, True]
     with torch.no_grad():
-        value = agent.network(torch.from_numpy(last.observation)).value
+        value = agent.learner.network(torch.from_numpy(last.observation)).value
     batches = spy_on_batches(agent, monkeypatch)
     agent.learn()
     returns = batches[0].return_.reshape(12, 4)[-1]
@@ -263,7 +263,7 @@ def test_the_learning_rate_falls_linearly_to_zero():
         _, step = collect(agent, env, step)
         before = weights(agent)
         rates.append(agent.learn()["learning_rate"])
-        assert [group["lr"] for group in agent.optimizer.param_groups] == [rates[-1]]
+        assert [group["lr"] for group in agent.learner.optimizer.param_groups] == [rates[-1]]
         assert torch.equal(before, weights(agent)) == (rates[-1] == 0)
     assert rates == pytest.approx(expected, abs=1e-12)
     assert rates[0] == 1e-2
@@ -276,13 +276,13 @@ def test_the_entropy_bonus_falls_linearly_to_zero_if_asked(anneal, monkeypatch):
     agent = make_ppo(total_steps=100, anneal=False, anneal_entropy=anneal, entropy_coefficient=0.5)
     env = ScriptedEnv()
     step, used = env.reset(), []
-    loss = ppo.ppo_loss
+    loss = ppo_learner.ppo_loss
 
     def spy(*arguments, entropy_coefficient, **options):
         used.append(entropy_coefficient)
         return loss(*arguments, entropy_coefficient=entropy_coefficient, **options)
 
-    monkeypatch.setattr(ppo, "ppo_loss", spy)
+    monkeypatch.setattr(ppo_learner, "ppo_loss", spy)
     while agent.steps < 140:
         expected = 0.5 * max(0.0, 1 - agent.steps / 100) if anneal else 0.5
         _, step = collect(agent, env, step)
@@ -290,6 +290,20 @@ def test_the_entropy_bonus_falls_linearly_to_zero_if_asked(anneal, monkeypatch):
         assert agent.learn()["learning_rate"] == 1e-2
         assert used == [pytest.approx(expected, abs=1e-12)] * 6
     assert (expected == 0) == anneal
+
+
+@pytest.mark.parametrize("anneal", [True, False])
+def test_the_learning_rate_rises_first_if_asked(anneal):
+    agent = make_ppo(total_steps=200, warmup_steps=100, anneal=anneal)
+    env = ScriptedEnv()
+    step, used = env.reset(), []
+    while agent.steps < 140:
+        before = agent.steps
+        _, step = collect(agent, env, step)
+        used.append(agent.learn()["learning_rate"])
+        left = 1 - before / 200 if anneal else 1
+        assert used[-1] == pytest.approx(1e-2 * left * min(1, agent.steps / 100), abs=1e-12)
+    assert 0 < used[0] < used[1]
 
 
 def test_the_learning_rate_stays_without_annealing():
@@ -304,8 +318,8 @@ def test_metrics_are_means_over_the_minibatches():
     env = ScriptedEnv()
     collect(agent, env, env.reset())
     rows = []
-    update = agent._update
-    agent._update = lambda *arguments: rows.append(update(*arguments)) or rows[-1]
+    update = agent.learner._update
+    agent.learner._update = lambda *arguments: rows.append(update(*arguments)) or rows[-1]
     metrics = agent.learn()
     assert len(rows) == 6
     for name in ("loss/policy", "loss/value", "policy/entropy", "loss/total", "gradient_norm", "aux/calls"):
@@ -367,7 +381,7 @@ def test_continues_from_its_state_to_the_bit():
     assert torch.equal(weights(twin), weights(agent))
     assert twin_history == history
     assert (twin.steps, twin.updates) == (agent.steps, agent.updates)
-    target, twin_target = agent.auxiliary.objective.target, twin.auxiliary.objective.target
+    target, twin_target = agent.learner.auxiliary.objective.target, twin.learner.auxiliary.objective.target
     assert all(torch.equal(x, y) for x, y in zip(target.parameters(), twin_target.parameters(), strict=True))
 
 
@@ -377,7 +391,7 @@ def test_the_policy_for_evaluation_leaves_training_alone():
     state = agent.generators["action"].get_state()
     policy = agent.policy(torch.Generator().manual_seed(1), num_envs=len(MIXED))
     draws = np.stack([policy(step) for _ in range(2_000)])
-    plain_frames = agent.network(torch.from_numpy(step.observation)).logits.softmax(-1).detach().numpy()
+    plain_frames = agent.learner.network(torch.from_numpy(step.observation)).logits.softmax(-1).detach().numpy()
     frequencies = np.stack([(draws == a).mean(0) for a in range(3)], axis=1)
     assert np.abs(frequencies - plain_frames).max() < 0.045  # four standard deviations
     assert torch.equal(agent.generators["action"].get_state(), state)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ppo_fakes import MIXED, SHAPE, ScriptedEnv, SpyObjective, collect, make_auxiliary, make_ppo, train, weights
 
-from agents import ppo, rollout
+from agents import ppo_learner, rollout
 from agents.background import BackgroundRounds
 from agents.networks import copy_weights
 
@@ -27,13 +27,14 @@ def test_acting_lags_by_one_rollout():
         assert metrics == late
         assert agent.updates == iteration * 6
         closed = twin._close_rollout()
-        copy_weights(twin.network, twin.acting_network)
-        late = twin._improve(closed)
-        twin.updates += twin.updates_per_rollout
+        copy_weights(twin.learner.network, twin.acting_network)
+        late = twin.learner.improve(closed)
+        twin.updates += twin.learner.updates_per_rollout
         assert agent.steps == twin.steps
-    assert torch.equal(agent.encoder.linear.weight, twin.network.encoder.linear.weight)  # waits for the last one
+    encoder = agent.encoder  # waits for the last one
+    assert torch.equal(encoder.linear.weight, twin.learner.network.encoder.linear.weight)
     assert torch.equal(weights(agent), weights(twin))
-    assert not torch.equal(agent.network.policy.weight, agent.acting_network.policy.weight)
+    assert not torch.equal(agent.learner.network.policy.weight, agent.acting_network.policy.weight)
 
 
 def test_alternating_and_overlapping_begin_alike():
@@ -91,7 +92,7 @@ def test_goes_on_with_or_without_overlap(overlap):
 
 def test_failure_of_learning_is_raised():
     agent = make_ppo(overlap=True)
-    agent._loss = None
+    agent.learner._loss = None
     env = ScriptedEnv()
     _, step = collect(agent, env, env.reset())
     assert agent.learn() is None
@@ -131,17 +132,17 @@ def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeyp
     _, step = collect(agent, env, env.reset())
     agent.learn()
     collect(agent, env, step)
-    assert agent.encoder is agent.network.encoder  # waits for what was learned from the first rollout
+    assert agent.encoder is agent.learner.network.encoder  # waits for what was learned from the first rollout
     acted = agent.rollout.log_prob.flatten().clone()
     where = {image.numpy().tobytes(): row for row, image in enumerate(agent.rollout.observation.flatten(0, 1))}
     seen = []
-    loss = ppo.ppo_loss
+    loss = ppo_learner.ppo_loss
 
     def spy(output, batch, **options):
         seen.append((output, batch))
         return loss(output, batch, **options)
 
-    monkeypatch.setattr(ppo, "ppo_loss", spy)
+    monkeypatch.setattr(ppo_learner, "ppo_loss", spy)
     agent.learn()
     assert agent.guard.sound  # waits
     assert len(seen) == 6
@@ -168,8 +169,8 @@ def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeyp
 def test_auxiliary_frames_are_drawn_for_the_updates_that_follow(overlap, monkeypatch):
     agent = make_full_agent(overlap)
     asked = []
-    ahead = agent.frames.ahead
-    monkeypatch.setattr(agent.frames, "ahead", lambda updates: asked.append(updates) or ahead(updates))
+    ahead = agent.learner.frames.ahead
+    monkeypatch.setattr(agent.learner.frames, "ahead", lambda updates: asked.append(updates) or ahead(updates))
     env = ScriptedEnv()
     train(agent, env, env.reset(), 3)
     assert asked == [range(6), range(6, 12), range(12, 18)]
@@ -185,7 +186,7 @@ def test_the_policy_that_acted_says_what_its_last_observation_is_worth(monkeypat
     image = torch.from_numpy(step.observation)
     with torch.no_grad():
         by_acting = agent.acting_network(image).value
-        assert not torch.allclose(by_acting, agent.network(image).value)
+        assert not torch.allclose(by_acting, agent.learner.network(image).value)
     said = []
     finish = agent.rollout.finish
     monkeypatch.setattr(

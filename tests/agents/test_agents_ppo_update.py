@@ -21,6 +21,7 @@ from ppo_fakes import (
 )
 from torch import Tensor
 
+from agents.ppo_schedule import Schedule
 from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay
 
 FREE = 1e9  # a gradient norm limit that is never reached
@@ -29,8 +30,8 @@ FREE = 1e9  # a gradient norm limit that is never reached
 def spy_on_gradients(agent):
     """The list that the gradients of every step, as the optimiser sees them, will be added to."""
     seen = []
-    agent.optimizer.register_step_pre_hook(
-        lambda *_: seen.append([None if p.grad is None else p.grad.clone() for p in agent.parameters])
+    agent.learner.optimizer.register_step_pre_hook(
+        lambda *_: seen.append([None if p.grad is None else p.grad.clone() for p in agent.learner.parameters])
     )
     return seen
 
@@ -130,15 +131,15 @@ def test_three_updates_agree_with_a_slow_version_and_adam_by_hand(limit):
 
 
 def test_settled_numbers():
-    agent = make_ppo(learning_rate=2.5e-4)
-    group = agent.optimizer.param_groups[0]
-    assert type(agent.optimizer) is torch.optim.Adam
+    agent = make_ppo()
+    group = agent.learner.optimizer.param_groups[0]
+    assert type(agent.learner.optimizer) is torch.optim.Adam
     assert group["eps"] == 1e-5
     assert group["betas"] == (0.9, 0.999)
     assert group["weight_decay"] == 0
-    assert group["lr"] == 2.5e-4
-    assert (agent.discount, agent.gae_lambda, agent.clip_range) == (0.99, 0.95, 0.1)
-    assert (agent.value_coefficient, agent.entropy_coefficient, agent.guard.max_norm) == (0.5, 0.01, 0.5)
+    assert (agent.discount, agent.gae_lambda, agent.learner.clip_range) == (0.99, 0.95, 0.1)
+    assert (agent.learner.value_coefficient, agent.guard.max_norm) == (0.5, 0.5)
+    assert Schedule(1000) == Schedule(1000, 2.5e-4, 0, True, 0.01, False)
 
 
 # ------------------------------------------------------------------ gradient norm
@@ -146,8 +147,8 @@ def test_settled_numbers():
 
 def test_one_norm_over_encoder_heads_and_auxiliary_head():
     free, agent = gradients_of_first_update(auxiliary=make_auxiliary(SpyObjective()), max_grad_norm=FREE)
-    names = [name for name, _ in agent.network.named_parameters()] + ["auxiliary weight", "auxiliary bias"]
-    assert len(names) == len(free) == len({id(p) for p in agent.parameters})
+    names = [name for name, _ in agent.learner.network.named_parameters()] + ["auxiliary weight", "auxiliary bias"]
+    assert len(names) == len(free) == len({id(p) for p in agent.learner.parameters})
     for name, gradient in zip(names, free, strict=True):
         assert gradient.abs().max() > 0, name
     norm = flat(free).norm()
@@ -320,7 +321,7 @@ def test_the_rl_loss_sees_its_minibatch_augmented_once():
         return 255 - images
 
     agent = make_ppo(num_epochs=1, num_minibatches=1, max_grad_norm=FREE, augmentation=invert)
-    twin = deepcopy(agent.network)
+    twin = deepcopy(agent.learner.network)
     gradients = spy_on_gradients(agent)
     env = ScriptedEnv()
     trace, last = collect(agent, env, env.reset())
@@ -341,8 +342,8 @@ def test_the_target_follows_each_completed_step_once():
     objective = SpyObjective()
     agent = make_ppo(auxiliary=make_auxiliary(objective, every=2))
     events = []
-    agent.optimizer.register_step_post_hook(
-        lambda *_: events.append(agent.network.encoder.linear.weight.detach().clone())
+    agent.learner.optimizer.register_step_post_hook(
+        lambda *_: events.append(agent.learner.network.encoder.linear.weight.detach().clone())
     )
     env = ScriptedEnv()
     train(agent, env, env.reset(), 2)
@@ -358,15 +359,15 @@ def test_a_skipped_step_moves_neither_weights_nor_target():
     env = ScriptedEnv()
     collect(agent, env, env.reset())
     before = []
-    update = agent._update
+    update = agent.learner._update
 
     def spying(*arguments):
-        before.append([p.detach().clone() for p in agent.parameters])
+        before.append([p.detach().clone() for p in agent.learner.parameters])
         return update(*arguments)
 
-    agent._update = spying
+    agent.learner._update = spying
     agent.learn()
-    before.append([p.detach().clone() for p in agent.parameters])
+    before.append([p.detach().clone() for p in agent.learner.parameters])
     assert [all(map(torch.equal, x, y)) for x, y in pairwise(before)] == [
         False,
         True,
@@ -376,7 +377,7 @@ def test_a_skipped_step_moves_neither_weights_nor_target():
     assert len(objective.updates) == 2
     assert agent.guard.skipped == 2
     assert agent.updates == 4
-    assert torch.isfinite(torch.cat([p.flatten() for p in agent.parameters])).all()
+    assert torch.isfinite(torch.cat([p.flatten() for p in agent.learner.parameters])).all()
 
 
 def test_autocast_covers_every_forward_pass():
@@ -398,6 +399,6 @@ def test_acting_under_autocast_follows_what_is_learned():
     step, _ = train(agent, env, env.reset(), 2)
     trace, _ = collect(agent, env, step)
     for t, decision in enumerate(trace):
-        with torch.no_grad(), agent.autocast():
-            output = agent.network(torch.from_numpy(decision.before.observation))
+        with torch.no_grad(), agent.learner.autocast():
+            output = agent.learner.network(torch.from_numpy(decision.before.observation))
         assert torch.equal(agent.rollout.value[t], output.value)

@@ -1,0 +1,231 @@
+"""How PPO learns from a rollout, its encoder shared with an auxiliary representation loss.
+
+Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice has settled (advantages normalised per
+minibatch, value clipping, Adam with eps 1e-5, a gradient norm limit). Steps that auto-reset invents are left out of
+every loss.
+
+Where acting lags, the policy that acted is one improvement behind the one that learns, and a ratio to it would have
+used up its clip range before learning begins. So ratios and clipped values are held near what the network says when it
+first sees a transition, and the distance from there to the policy that acted is a fixed importance weight: decoupled
+PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.auxiliary import Augmentation, AuxiliaryLoss
+from agents.networks import ActorCritic
+from agents.parallel import Averaged
+from agents.ppo_frames import AuxiliaryFrames
+from agents.ppo_loss import anchored, ppo_loss
+from agents.ppo_parallel import Minibatch, split_minibatches, variance
+from agents.replay import Observations
+from agents.rollout import ClosedRollout, PPOBatch, take
+from relic_rl.runtime.device_means import DeviceMeans
+from relic_rl.runtime.distributed import Processes, mean_over_processes
+from relic_rl.runtime.guard import GradientGuard
+from relic_rl.runtime.profile import section
+
+Metrics = dict[str, float]
+
+
+class PPOLearner:
+    """The network that learns and its optimiser.
+
+    Args:
+        network: encoder under policy and value heads, on its device.
+        generators: "minibatch" and "augmentation" streams; the first on the CPU, the other on the network's device.
+            Of several processes each has its own.
+        num_epochs: E, passes over a rollout.
+        num_minibatches: minibatches per pass.
+        clip_range: epsilon of the surrogate and of the value clipping.
+        clip_value: clip the value loss.
+        value_coefficient: weight of the value loss.
+        max_grad_norm: limit of the global norm of all optimised gradients, the auxiliary head's included.
+        frames: of the auxiliary loss, which it names; None for none.
+        augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
+            frames.
+        autocast_dtype: torch.bfloat16 or None.
+        acting_lags: rollouts come from the network as it was one improvement ago.
+        processes: this one among those that learn together.
+    """
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        generators: dict[str, torch.Generator],
+        *,
+        num_epochs: int = 4,
+        num_minibatches: int = 4,
+        clip_range: float = 0.1,
+        clip_value: bool = True,
+        value_coefficient: float = 0.5,
+        max_grad_norm: float = 0.5,
+        frames: AuxiliaryFrames | None = None,
+        augmentation: Augmentation | None = None,
+        autocast_dtype: torch.dtype | None = None,
+        acting_lags: bool = False,
+        processes: Processes = Processes(),  # noqa: B008 (immutable)
+    ) -> None:
+        self.network = network
+        self.generators = generators
+        self.num_epochs = num_epochs
+        self.num_minibatches = num_minibatches
+        self.clip_range = clip_range
+        self.clip_value = clip_value
+        self.value_coefficient = value_coefficient
+        self.frames = frames
+        self.auxiliary: AuxiliaryLoss | None = None if frames is None else frames.auxiliary
+        self.augmentation = augmentation
+        self.autocast_dtype = autocast_dtype
+        self.acting_lags = acting_lags
+        self.processes = processes
+        self.device = next(network.parameters()).device
+        self.modules: list[nn.Module] = [network]
+        if self.auxiliary is not None:
+            self.modules.append(self.auxiliary.objective)
+        self.parameters = [p for module in self.modules for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, eps=1e-5, fused=True)  # at each rollout's own rate
+        self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
+        self._averaged = Averaged(network)
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Optimiser steps on one rollout."""
+        return self.num_epochs * self.num_minibatches
+
+    def autocast(self) -> torch.autocast:
+        """The context of every forward pass, acting and learning alike: their probabilities are compared."""
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def join(self) -> None:
+        """Average gradients with the other processes from now on; all call it together."""
+        self._averaged.join(self.processes, self.device)
+        if self.auxiliary is not None:
+            self.auxiliary.averaged.join(self.processes, self.device)
+
+    def release(self) -> None:
+        """Let go of the other processes."""
+        self._averaged.release()
+        if self.auxiliary is not None:
+            self.auxiliary.averaged.release()
+
+    def improve(self, rollout: ClosedRollout) -> Metrics:
+        """Improve the network on a rollout; mean metrics over its minibatches."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rollout.learning_rate
+        batch, happened, counts = rollout.batch, rollout.happened, rollout.counts
+        value_error = (batch.return_ - batch.value)[happened]
+        update, ahead = rollout.first_update, iter(rollout.frames)
+        means = DeviceMeans()
+        for _ in range(self.num_epochs):
+            order = torch.randperm(len(happened), generator=self.generators["minibatch"])
+            order = happened[order.to(self.device)]
+            for part in split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes):
+                means.add(self._update(rollout, part, update, ahead))
+                update += 1
+        metrics = means.take()
+        spread = variance(batch.return_[happened], counts)
+        if spread > 0:
+            metrics["explained_variance"] = (1 - variance(value_error, counts) / spread).item()
+        metrics["learning_rate"] = rollout.learning_rate
+        return metrics
+
+    @section("update")
+    def _update(
+        self, rollout: ClosedRollout, part: Minibatch, number: int, ahead: Iterator[Observations]
+    ) -> dict[str, Tensor]:
+        """Optimiser step number ``number`` (from 0), on the transitions of ``part``; detached scalars."""
+        with section("take minibatch"):
+            minibatch = take(rollout.batch, part.rows)
+        frames = groups = None
+        if self.frames is not None and self.frames.auxiliary.due(number):
+            frames, groups = self.frames.now(rollout, part, ahead)
+        loss, metrics = self._averaged(lambda: self._loss(rollout, part, number, minibatch, frames, groups))
+        metrics["loss/total"] = loss.detach()
+
+        self.optimizer.zero_grad(set_to_none=True)
+        with section("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with section("optimiser"):
+            # The same number in every process, so that all skip an update or none.
+            loss = mean_over_processes(loss.detach())
+            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | minibatch._asdict())
+            if self.guard.sound:
+                self.optimizer.step()
+        if self.guard.sound and self.auxiliary is not None:
+            with section("auxiliary target"):
+                self.auxiliary.objective.update_target(self.network.encoder)
+        return metrics
+
+    def _loss(
+        self,
+        rollout: ClosedRollout,
+        part: Minibatch,
+        number: int,
+        minibatch: PPOBatch,
+        aux_frames: Tensor | None,
+        aux_groups: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a minibatch, with the auxiliary loss on its frames if they are given; and its terms, detached.
+
+        Where acting lags, ``rollout`` is told in its first epoch what the network says then.
+        """
+        images = minibatch.observation
+        if self.augmentation is not None:
+            images = self.augmentation(images, self.generators["augmentation"])
+        with self.autocast():
+            output = self.network(images)
+        if self.acting_lags and number - rollout.first_update < self.num_minibatches:
+            minibatch = anchored(output, minibatch)
+            for name in ("log_prob", "weight", "value"):
+                getattr(rollout.batch, name)[part.rows] = getattr(minibatch, name)
+        rl = ppo_loss(
+            output,
+            minibatch,
+            clip_range=self.clip_range,
+            clip_value=self.clip_value,
+            value_coefficient=self.value_coefficient,
+            entropy_coefficient=rollout.entropy_coefficient,
+            moments=part.moments,
+        )
+        loss = part.share * rl.total
+        metrics = {
+            "loss/policy": part.share * rl.policy,
+            "loss/value": part.share * rl.value,
+            "policy/entropy": part.share * rl.entropy,
+            "policy/approximate_kl": part.share * rl.approximate_kl,
+            "policy/clip_fraction": part.share * rl.clip_fraction,
+        }
+        if self.auxiliary is not None and aux_frames is not None:
+            with self.autocast():
+                aux = self.auxiliary(self.network.encoder, aux_frames, aux_groups)
+            loss = loss + self.auxiliary.weight * aux.loss
+            metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
+        return loss, metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything learning continues from, but for the streams of randomness of minibatches and augmentation."""
+        state: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "guard": self.guard.state_dict(),
+        }
+        if self.auxiliary is not None:
+            state["objective"] = self.auxiliary.objective.state_dict()
+            state["auxiliary_generator"] = self.auxiliary.generator.get_state()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.guard.load_state_dict(state["guard"])
+        if self.auxiliary is not None:
+            self.auxiliary.objective.load_state_dict(state["objective"])
+            self.auxiliary.generator.set_state(state["auxiliary_generator"].cpu())
