@@ -108,13 +108,30 @@ def test_feature_maps_are_not_overwritten_by_later_stages():
     assert (first < 0).any(), "the maps are taken before any ReLU"
 
 
-def test_nature_starts_orthogonal():
+def test_nature_starts_orthogonal_but_for_the_mean_of_each_filter():
     torch.manual_seed(0)
     encoder = NatureEncoder()
     for layer in (encoder.conv1, encoder.conv2, encoder.conv3, encoder.head[1]):
         flat = layer.weight.detach().flatten(1).double()
-        torch.testing.assert_close(flat @ flat.T, 2 * torch.eye(len(flat)).double(), atol=1e-4, rtol=0)
+        assert flat.mean(1).abs().max() < 1e-8
+        # Rows w - m 1 of an orthogonal matrix: the Gram matrix is 2 I less one multiple of m m'.
+        least, *others = torch.linalg.eigvalsh(flat @ flat.T).tolist()
+        assert others == pytest.approx([2.0] * (len(flat) - 1), abs=1e-4)
+        assert 0 < least < 2
         assert not layer.bias.any()
+
+
+def test_an_untrained_nature_encoder_overlooks_what_does_not_vary():
+    torch.manual_seed(0)
+    encoder = NatureEncoder()
+    images = random_images(4, 4, 84, 84)
+    with torch.no_grad():
+        features = encoder(images / 2)
+        brighter = encoder(images / 2 + 0.5)
+        uniform = encoder(torch.full((1, 4, 84, 84), 200, dtype=torch.uint8))
+    assert features.abs().max() > 0.1
+    torch.testing.assert_close(brighter, features, atol=1e-3, rtol=0)
+    assert uniform.abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["nature", "impala"])

@@ -2,12 +2,18 @@
 
 Source: Mnih et al., 2015, "Human-level control through deep reinforcement learning" (Nature 518), methods.
 
-Departures: orthogonal initialisation with gain sqrt(2) and zero biases, the practice of PPO; `width`
-multiplies the channels of all three convolutions.
+Departures: orthogonal initialisation with gain sqrt(2) and zero biases, the practice of PPO, less the mean of each
+filter; `width` multiplies the channels of all three convolutions.
+
+The frames of a game have most of their brightness in common, and so, after it and the rectifiers have added up layer by
+layer, have their features: of an untrained encoder they are all but parallel (`benchmarks/initial_features.py`), and
+neither a value nor a similarity can tell one frame from another until training has undone that. A filter of mean zero
+says nothing of what does not vary.
 """
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,6 +63,8 @@ class NatureEncoder(Encoder):
         self.head = nn.Sequential(nn.Flatten(), linear, nn.ReLU(inplace=True))
         for layer in (self.conv1, self.conv2, self.conv3, linear):
             nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
+            with torch.no_grad():
+                layer.weight.sub_(layer.weight.mean(dim=tuple(range(1, layer.weight.ndim)), keepdim=True))
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
