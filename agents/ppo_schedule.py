@@ -11,9 +11,9 @@ class Schedule(NamedTuple):
     Attributes:
         total_steps: agent steps over which what is annealed falls to 0.
         learning_rate: Adam's, before it falls.
-        warmup_steps: agent steps over which the learning rate rises linearly from near 0 first; 0 for none. Adam's
-            first steps have the size of the rate whatever the gradients, and can leave an encoder that says the same of
-            every image.
+        warmup: share of the total over which the learning rate rises linearly from near 0 first. Adam's first steps
+            have the size of the rate whatever the gradients, and can leave an encoder that says the same of every
+            image.
         anneal: let the learning rate fall linearly to 0.
         entropy_coefficient: weight of the entropy bonus, before it falls.
         anneal_entropy: let it fall linearly to 0.
@@ -21,7 +21,7 @@ class Schedule(NamedTuple):
 
     total_steps: int
     learning_rate: float = 2.5e-4
-    warmup_steps: int = 0
+    warmup: float = 0.0
     anneal: bool = True
     entropy_coefficient: float = 0.01
     anneal_entropy: bool = False
@@ -37,6 +37,6 @@ class Schedule(NamedTuple):
             after: those with it.
         """
         left = max(0.0, 1.0 - before / self.total_steps)
-        warmed = min(1.0, after / self.warmup_steps) if self.warmup_steps else 1.0
+        warmed = min(1.0, after / (self.warmup * self.total_steps)) if self.warmup else 1.0
         rate = self.learning_rate * warmed * (left if self.anneal else 1.0)
         return rate, self.entropy_coefficient * (left if self.anneal_entropy else 1.0)

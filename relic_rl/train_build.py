@@ -159,7 +159,7 @@ def build_ppo(
     schedule = Schedule(
         config.total_steps,
         learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        warmup=config.warmup,
         anneal=config.anneal,
         entropy_coefficient=config.entropy_coefficient,
         anneal_entropy=config.anneal_entropy,

@@ -84,8 +84,12 @@ class TrainConfig:
     num_steps: int = option(128, "PPO: steps of each environment per rollout", min=1, when=PPO_ONLY)
     num_epochs: int = option(4, "PPO: passes over each rollout", min=1, when=PPO_ONLY)
     num_minibatches: int = option(8, "PPO: minibatches per pass", min=1, when=PPO_ONLY)
-    warmup_steps: int = option(
-        0, "PPO: agent steps over which the learning rate rises linearly at first", min=0, when=PPO_ONLY
+    warmup: float = option(
+        0.0,
+        "PPO: share of --total-steps over which the learning rate rises linearly at first",
+        min=0,
+        max=1,
+        when=PPO_ONLY,
     )
     anneal: bool = option(True, "PPO: let the learning rate fall linearly to 0 at --total-steps", when=PPO_ONLY)
     gae_lambda: float = option(0.95, "PPO: lambda of generalised advantage estimation", min=0, max=1, when=PPO_ONLY)

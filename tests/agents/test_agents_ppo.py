@@ -294,7 +294,7 @@ def test_the_entropy_bonus_falls_linearly_to_zero_if_asked(anneal, monkeypatch):
 
 @pytest.mark.parametrize("anneal", [True, False])
 def test_the_learning_rate_rises_first_if_asked(anneal):
-    agent = make_ppo(total_steps=200, warmup_steps=100, anneal=anneal)
+    agent = make_ppo(total_steps=200, warmup=0.5, anneal=anneal)
     env = ScriptedEnv()
     step, used = env.reset(), []
     while agent.steps < 140:
