@@ -20,6 +20,7 @@ from relic_rl.train import main
 CATCH = ["--env", "relic/Catch-v0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
 TINY = [*CATCH, "--num-envs", "4", "--num-steps", "16", "--num-minibatches", "2", "--num-epochs", "1"]
 TINY += ["--total-steps", "256", "--eval-episodes", "2", "--aux-batch-size", "8", "--no-video"]
+CONSTANT = ["--no-anneal", "--no-anneal-entropy", "--warmup", "0"]  # whatever the total
 LEARN = [*CATCH, "--num-envs", "16", "--num-steps", "32", "--num-minibatches", "4", "--num-epochs", "4"]
 LEARN += ["--total-steps", "32000", "--eval-episodes", "50", "--no-video"]
 
@@ -101,7 +102,7 @@ def test_ppo_draws_its_auxiliary_frames_from_a_replay(overlap: str, tmp_path: Pa
         *TINY,
         "--overlap",
         overlap,
-        "--no-anneal",
+        *CONSTANT,
         "--aux-frames",
         "replay",
         "--replay-capacity",
@@ -218,7 +219,7 @@ def test_encoder_weights_start_a_run(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("overlap", ["on", "off"])
 def test_resume_on_a_restorable_environment_is_exact(overlap: str, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    long = [*TINY, "--total-steps", "2048", "--no-anneal", "--overlap", overlap]
+    long = [*TINY, "--total-steps", "2048", *CONSTANT, "--overlap", overlap]
     assert main([*long, "--run-dir", str(whole)]) == 0
     assert main([*long, "--total-steps", "1024", "--run-dir", str(parts)]) == 0
     assert main(["--resume", str(parts), "--total-steps", "2048"]) == 0

@@ -79,7 +79,8 @@ def test_two_processes_are_one_and_one_goes_on(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("agent", ["ppo", "r2d2", "r2d2 overlapping"])
 def test_exact_resume(agent: str, tmp_path: Path) -> None:
     if agent == "ppo":
-        options = [*PPO, "--num-minibatches", "4", "--aux-batch-size", "8", "--no-anneal"]
+        options = [*PPO, "--num-minibatches", "4", "--aux-batch-size", "8", "--no-anneal", "--no-anneal-entropy"]
+        options += ["--warmup", "0"]
     else:
         options = [*R2D2, "--replay-on-disk", "--overlap", "on" if agent.endswith("ing") else "off"]
         options += ["--aux-frames", "replay"]
@@ -250,7 +251,7 @@ def test_a_rank_that_dies_ends_the_run_with_its_name(agent: str, tmp_path: Path)
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of processes")
 def test_torchrun_starts_again_from_the_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    options = [*PPO, "--aux-batch-size", "8", "--total-steps", "6000", "--no-anneal", "--eval-episodes", "0"]
+    options = [*PPO, "--aux-batch-size", "8", "--total-steps", "6000", "--eval-episodes", "0"]
     options += ["--checkpoint-every", "1", "--resume", "auto", "--run-dir", str(run)]
     process = torchrun(options, options=("--max-restarts", "1"))
     wait_for(lambda: len(list_checkpoints(run / "checkpoints")) >= 2, process)

@@ -40,6 +40,7 @@ def test_accuracy_of_neighbours_on_images():
         pixels = rng.integers(0, 60, (30, 1, 36, 36), dtype=np.uint8)
         pixels[labels == 0, :, :18] += 150
         pixels[labels == 1, :, :, :18] += 150
+        pixels[labels == 2, :, 9:27, 9:27] += 150
         return LabelledImages(pixels, {"class": labels}, "class", {"class": 3})
 
     torch.manual_seed(0)
