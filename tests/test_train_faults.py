@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from agents.ppo import PPO
+from agents.ppo_learner import PPOLearner
 from agents.r2d2_learner import R2D2Learner
 from relic_rl import train_run
 from relic_rl.runtime import interrupts
@@ -186,7 +186,7 @@ def assert_same(a: object, b: object, where: str = "state") -> None:
         assert ((a == b) | ((a != a) & (b != b))).all(), where  # noqa: PLR0124 (nan: no game has ended)
     elif isinstance(a, dict):
         assert a.keys() == b.keys(), where
-        for key in a.keys() - {"seconds"}:
+        for key in a.keys() - {"seconds", "best_return"}:  # the best of the checkpoints there were: one more here
             assert_same(a[key], b[key], f"{where}[{key!r}]")
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), where
@@ -337,7 +337,7 @@ OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nG
 @pytest.mark.parametrize(
     ("agent", "learner", "settings"),
     [
-        ("ppo", PPO, "lower --num-envs 4 or raise --num-minibatches 2, or lower --aux-batch-size 8"),
+        ("ppo", PPOLearner, "lower --num-envs 4 or raise --num-minibatches 2, or lower --aux-batch-size 8"),
         ("r2d2", R2D2Learner, "lower --batch-size 8 or --sequence-length 10, or lower --aux-batch-size 8"),
     ],
 )

@@ -52,7 +52,7 @@ def result(run: Path) -> dict:
 
 
 def test_two_processes_are_one_and_one_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = [*PPO, "--objective", "none", "--learning-rate", "1e-3", "--total-steps", "500", "--eval-episodes", "3"]
+    options = [*PPO, "--objective", "none", "--learning-rate", "3e-4", "--total-steps", "500", "--eval-episodes", "3"]
     two, one = tmp_path / "two", tmp_path / "one"
     printed = finish(torchrun([*options, "--run-dir", str(two)]))
     assert printed.count("run directory") == 1  # one writer
