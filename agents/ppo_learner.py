@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
+from agents.optimising import descend
 from agents.parallel import Averaged
 from agents.ppo_frames import AuxiliaryFrames
 from agents.ppo_loss import anchored, ppo_loss
@@ -27,7 +28,7 @@ from agents.ppo_parallel import Minibatch, split_minibatches, variance
 from agents.replay import Observations
 from agents.rollout import ClosedRollout, PPOBatch, take
 from relic_rl.runtime.device_means import DeviceMeans
-from relic_rl.runtime.distributed import Processes, mean_over_processes
+from relic_rl.runtime.distributed import Processes
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
@@ -148,19 +149,10 @@ class PPOLearner:
             frames, groups = self.frames.now(rollout, part, ahead)
         loss, metrics = self._averaged(lambda: self._loss(rollout, part, number, minibatch, frames, groups))
         metrics["loss/total"] = loss.detach()
-
-        self.optimizer.zero_grad(set_to_none=True)
-        with section("backward"):
-            loss.backward()  # type: ignore[no-untyped-call]
-        with section("optimiser"):
-            # The same number in every process, so that all skip an update or none.
-            loss = mean_over_processes(loss.detach())
-            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | minibatch._asdict())
-            if self.guard.sound:
-                self.optimizer.step()
-        if self.guard.sound and self.auxiliary is not None:
-            with section("auxiliary target"):
-                self.auxiliary.objective.update_target(self.network.encoder)
+        seen = metrics | minibatch._asdict()
+        metrics["gradient_norm"] = descend(
+            loss, self.parameters, self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder
+        )
         return metrics
 
     def _loss(

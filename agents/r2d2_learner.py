@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.n_step import n_step_double_q_targets, sequence_priorities
+from agents.optimising import descend
 from agents.parallel import Averaged
 from agents.r2d2_networks import RecurrentQNetwork
 from agents.replay import Observations, SequenceBatch, SequenceLayout, stack_frames
-from relic_rl.runtime.distributed import Processes, least_over_processes, mean_over_processes
+from relic_rl.runtime.distributed import Processes, least_over_processes
 from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
@@ -131,19 +132,10 @@ class R2D2Learner:
         """
         loss, priority, metrics = self._averaged(lambda: self._loss(batch, frames))
         metrics["loss/total"] = loss.detach()
-
-        self.optimizer.zero_grad(set_to_none=True)
-        with section("backward"):
-            loss.backward()  # type: ignore[no-untyped-call]
-        with section("optimiser"):
-            # The same number in every process, so that all skip an update or none.
-            loss = mean_over_processes(loss.detach())
-            metrics["gradient_norm"] = self.guard.clip(self.parameters, loss, metrics | batch._asdict())
-            if self.guard.sound:
-                self.optimizer.step()
-        if self.guard.sound and self.auxiliary is not None:
-            with section("auxiliary target"):
-                self.auxiliary.objective.update_target(self.network.encoder)
+        seen = metrics | batch._asdict()
+        metrics["gradient_norm"] = descend(
+            loss, self.parameters, self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder
+        )
         self.updates += 1
         if self.updates % self.target_period == 0:
             self.target.load_state_dict(self.network.state_dict())

@@ -1,0 +1,51 @@
+"""An optimiser step as every learner makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from agents.auxiliary import AuxiliaryLoss
+from relic_rl.representation.encoders import Encoder
+from relic_rl.runtime.distributed import mean_over_processes
+from relic_rl.runtime.guard import GradientGuard
+from relic_rl.runtime.profile import section
+
+
+def descend(
+    loss: Tensor,
+    parameters: Iterable[Tensor],
+    optimizer: torch.optim.Optimizer,
+    guard: GradientGuard,
+    seen: Mapping[str, Tensor],
+    auxiliary: AuxiliaryLoss | None,
+    encoder: Encoder,
+) -> Tensor:
+    """Differentiate, clip and step; then the auxiliary objective's target follows. Skipped where the guard is unsound.
+
+    Args:
+        loss: scalar with a graph.
+        parameters: all that are optimised.
+        optimizer: theirs.
+        guard: measures and clips their gradients.
+        seen: metrics and batch by name, for the record should the run be lost.
+        auxiliary: the representation loss that is part of ``loss``, or None.
+        encoder: the online encoder, which the target follows.
+
+    Returns:
+        The gradients' global norm before clipping, a detached scalar.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    with section("backward"):
+        loss.backward()  # type: ignore[no-untyped-call]
+    with section("optimiser"):
+        # The same number in every process, so that all skip an update or none.
+        norm = guard.clip(parameters, mean_over_processes(loss.detach()), seen)
+        if guard.sound:
+            optimizer.step()
+    if guard.sound and auxiliary is not None:
+        with section("auxiliary target"):
+            auxiliary.objective.update_target(encoder)
+    return norm
