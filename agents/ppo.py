@@ -36,14 +36,14 @@ from relic_rl.runtime.profile import section
 class PPO:
     """Collects rollouts and improves the policy on them.
 
-    One iteration: T times ``act`` then ``observe``; when ``observe`` has filled the rollout, ``learn`` runs E
+    One iteration: T times ``act`` then ``observe``; when ``observe`` has filled the rollout, ``learn`` runs
     epochs of minibatch updates and returns their mean metrics; before that it returns None.
 
     Args:
         learner: improves its network; where its acting lags, while the next rollout is collected, and ``learn`` then
             returns the metrics of the rollout before.
         generator: the actions' stream of randomness, on the network's device; the same in all processes.
-        schedule: of learning rate and entropy bonus, by the steps of all processes.
+        schedule: of learning rate, entropy bonus and number of epochs, by the steps of all processes.
         num_envs: N, of this process.
         observation_shape: (C, H, W), uint8.
         num_steps: T, steps of each environment in a rollout.
@@ -101,7 +101,7 @@ class PPO:
         self.life_loss_ends_return = life_loss_ends_return
         self._acting = ActingEncoder(self.acting_network.encoder, learner.autocast_dtype)
         self.steps = 0
-        self.updates = 0  # whose metrics have been returned
+        self.updates = 0  # those under way included
         self._lives = np.zeros(num_envs, dtype=np.int32)
         self._action = np.zeros(num_envs, dtype=np.int64)
 
@@ -175,11 +175,8 @@ class PPO:
         if not self.rollout.full:
             return None
         if self._background is None:
-            metrics = self.learner.improve(self._close_rollout())
-            self.updates += self.learner.updates_per_rollout
-            return metrics
+            return self.learner.improve(self._close_rollout())
         finished = self._background.collect()
-        self.updates += len(finished) * self.learner.updates_per_rollout
         filled = self._close_rollout()
         copy_weights(self.learner.network, self.acting_network)
         self._background.submit([filled])
@@ -196,10 +193,11 @@ class PPO:
         )
         counts: list[int] = gather_numbers(torch.tensor(len(happened))).tolist()
         self.steps += sum(counts) - len(happened)
-        rate, entropy_coefficient = self.schedule.at(self.steps - sum(counts), self.steps)
-        updates = range(self.updates, self.updates + self.learner.updates_per_rollout)
+        rate, entropy_coefficient, num_epochs = self.schedule.at(self.steps - sum(counts), self.steps)
+        updates = range(self.updates, self.updates + num_epochs * self.learner.num_minibatches)
+        self.updates = updates.stop
         ahead = [] if self.learner.frames is None else self.learner.frames.ahead(updates)
-        return ClosedRollout(batch, happened, counts, rate, entropy_coefficient, self.updates, ahead)
+        return ClosedRollout(batch, happened, counts, rate, entropy_coefficient, updates, ahead)
 
     def _wait(self) -> list[Metrics]:
         """Let the learning under way come to its end; its metrics are returned when the next rollout is full."""
@@ -266,9 +264,6 @@ class PPO:
         self.updates = state["updates"]
         self._action = state["action"].cpu().numpy()
         self.rollout.position = 0
-        waiting = state.get("waiting", [])
-        if self._background is None:
-            self.updates += len(waiting) * self.learner.updates_per_rollout
-        else:
+        if self._background is not None:
             self.acting_network.load_state_dict(state.get("acting_network", state["network"]))
-            self._background.restore(waiting)
+            self._background.restore(state.get("waiting", []))

@@ -42,7 +42,6 @@ class PPOLearner:
         network: encoder under policy and value heads, on its device.
         generators: "minibatch" and "augmentation" streams; the first on the CPU, the other on the network's device.
             Of several processes each has its own.
-        num_epochs: E, passes over a rollout.
         num_minibatches: minibatches per pass.
         clip_range: epsilon of the surrogate and of the value clipping.
         clip_value: clip the value loss.
@@ -61,7 +60,6 @@ class PPOLearner:
         network: ActorCritic,
         generators: dict[str, torch.Generator],
         *,
-        num_epochs: int = 4,
         num_minibatches: int = 4,
         clip_range: float = 0.1,
         clip_value: bool = True,
@@ -75,7 +73,6 @@ class PPOLearner:
     ) -> None:
         self.network = network
         self.generators = generators
-        self.num_epochs = num_epochs
         self.num_minibatches = num_minibatches
         self.clip_range = clip_range
         self.clip_value = clip_value
@@ -94,11 +91,6 @@ class PPOLearner:
         self.optimizer = torch.optim.Adam(self.parameters, eps=1e-5, fused=True)  # at each rollout's own rate
         self.guard = GradientGuard(max_grad_norm)  # skips updates whose loss or gradient is not finite
         self._averaged = Averaged(network)
-
-    @property
-    def updates_per_rollout(self) -> int:
-        """Optimiser steps on one rollout."""
-        return self.num_epochs * self.num_minibatches
 
     def autocast(self) -> torch.autocast:
         """The context of every forward pass, acting and learning alike: their probabilities are compared."""
@@ -122,14 +114,14 @@ class PPOLearner:
             group["lr"] = rollout.learning_rate
         batch, happened, counts = rollout.batch, rollout.happened, rollout.counts
         value_error = (batch.return_ - batch.value)[happened]
-        update, ahead = rollout.first_update, iter(rollout.frames)
+        ahead = iter(rollout.frames)
         means = DeviceMeans()
-        for _ in range(self.num_epochs):
+        for first in rollout.updates[:: self.num_minibatches]:
             order = torch.randperm(len(happened), generator=self.generators["minibatch"])
             order = happened[order.to(self.device)]
-            for part in split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes):
-                means.add(self._update(rollout, part, update, ahead))
-                update += 1
+            parts = split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes)
+            for number, part in enumerate(parts, first):
+                means.add(self._update(rollout, part, number, ahead))
         metrics = means.take()
         spread = variance(batch.return_[happened], counts)
         if spread > 0:
@@ -173,7 +165,7 @@ class PPOLearner:
             images = self.augmentation(images, self.generators["augmentation"])
         with self.autocast():
             output = self.network(images)
-        if self.acting_lags and number - rollout.first_update < self.num_minibatches:
+        if self.acting_lags and number in rollout.updates[: self.num_minibatches]:
             minibatch = anchored(output, minibatch)
             for name in ("log_prob", "weight", "value"):
                 getattr(rollout.batch, name)[part.rows] = getattr(minibatch, name)

@@ -36,7 +36,7 @@ class ClosedRollout(NamedTuple):
     counts: list[int]  # n of each process
     learning_rate: float
     entropy_coefficient: float
-    first_update: int  # number of the first of the updates on it
+    updates: range  # numbers of the updates on it: as many for each epoch
     frames: list[Observations]  # of each auxiliary loss on it, in order, where they come from a replay
 
 

@@ -144,7 +144,6 @@ def build_ppo(
             "minibatch": streams.torch(own_stream("replay", processes), torch.device("cpu")),
             "augmentation": streams.torch(own_stream("augmentation", processes), device),
         },
-        num_epochs=config.num_epochs,
         num_minibatches=config.num_minibatches,
         clip_range=config.clip_range,
         clip_value=config.clip_value,
@@ -163,6 +162,8 @@ def build_ppo(
         anneal=config.anneal,
         entropy_coefficient=config.entropy_coefficient,
         anneal_entropy=config.anneal_entropy,
+        num_epochs=config.num_epochs,
+        anneal_epochs=config.anneal_epochs,
     )
     return PPO(
         learner,

@@ -183,7 +183,7 @@ def make_ppo(*, seed=0, network=None, auxiliary=None, overlap=False, **options):
         return defaults | {name: options.pop(name) for name in (*names, *defaults) if name in options}
 
     processes = options.pop("processes", Processes())
-    schedule = Schedule(**take(*Schedule._fields, total_steps=1_000, learning_rate=1e-2))
+    schedule = Schedule(**take(*Schedule._fields, total_steps=1_000, learning_rate=1e-2, num_epochs=2))
     num_envs = options.pop("num_envs", len(MIXED))
     of_frames = take("replay", "replay_seed", "separate_envs")
     source = options.pop("auxiliary_frames", "minibatch")
@@ -197,7 +197,7 @@ def make_ppo(*, seed=0, network=None, auxiliary=None, overlap=False, **options):
         frames=frames,
         acting_lags=overlap,
         processes=processes,
-        **take(*names, num_epochs=2, num_minibatches=3),
+        **take(*names, num_minibatches=3),
     )
     defaults = {"num_envs": num_envs, "observation_shape": SHAPE, "num_steps": 12}
     return PPO(learner, streams["action"], schedule, **(defaults | options))

@@ -139,7 +139,7 @@ def test_settled_numbers():
     assert group["weight_decay"] == 0
     assert (agent.discount, agent.gae_lambda, agent.learner.clip_range) == (0.99, 0.95, 0.1)
     assert (agent.learner.value_coefficient, agent.guard.max_norm) == (0.5, 0.5)
-    assert Schedule(1000) == Schedule(1000, 2.5e-4, 0.0, True, 0.01, False)
+    assert Schedule(1000) == Schedule(1000, 2.5e-4, 0.0, True, 0.01, False, 4, False)
 
 
 # ------------------------------------------------------------------ gradient norm
