@@ -20,7 +20,7 @@ from relic_rl.train import main
 CATCH = ["--env", "relic/Catch-v0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
 TINY = [*CATCH, "--num-envs", "4", "--num-steps", "16", "--num-minibatches", "2", "--num-epochs", "1"]
 TINY += ["--total-steps", "256", "--eval-episodes", "2", "--aux-batch-size", "8", "--no-video"]
-CONSTANT = ["--no-anneal", "--no-anneal-entropy", "--warmup", "0"]  # whatever the total
+CONSTANT = ["--no-anneal", "--no-anneal-entropy", "--no-anneal-epochs", "--warmup", "0"]  # whatever the total
 LEARN = [*CATCH, "--num-envs", "16", "--num-steps", "32", "--num-minibatches", "4", "--num-epochs", "4"]
 LEARN += ["--total-steps", "32000", "--eval-episodes", "50", "--no-video"]
 

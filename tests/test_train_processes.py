@@ -80,7 +80,7 @@ def test_two_processes_are_one_and_one_goes_on(tmp_path: Path, capsys: pytest.Ca
 def test_exact_resume(agent: str, tmp_path: Path) -> None:
     if agent == "ppo":
         options = [*PPO, "--num-minibatches", "4", "--aux-batch-size", "8", "--no-anneal", "--no-anneal-entropy"]
-        options += ["--warmup", "0"]
+        options += ["--no-anneal-epochs", "--warmup", "0"]
     else:
         options = [*R2D2, "--replay-on-disk", "--overlap", "on" if agent.endswith("ing") else "off"]
         options += ["--aux-frames", "replay"]
