@@ -27,7 +27,8 @@ OPTIONS = ["--env", "relic/Catch-v0", "--device", "cpu", "--precision", "fp32", 
 OPTIONS += ["--aux-batch-size", "16", "--eval-episodes", "0", "--seed", "0"]
 AGENTS = {
     "ppo": (
-        "--num-steps 16 --num-minibatches 4 --num-epochs 2 --no-anneal --no-anneal-entropy --no-anneal-epochs --warmup 0"
+        "--num-steps 16 --num-minibatches 4 --num-epochs 2 --no-anneal --no-anneal-entropy --no-anneal-epochs "
+        "--warmup 0"
     ),
     "r2d2": (
         "--agent r2d2 --lstm-size 64 --sequence-length 10 --sequence-overlap 5 --burn-in 5 --n-step 3 --batch-size 16 "
