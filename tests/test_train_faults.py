@@ -286,7 +286,7 @@ def test_a_directory_in_use_is_left_alone(tmp_path: Path, error_line) -> None:
     run = tmp_path / "run"
     process = start(*CATCH, *PPO_SMALL, *LONG, "--run-dir", str(run))
     try:
-        wait_for((run / "checkpoints").exists)
+        wait_for(lambda: any((run / "checkpoints").glob("*.ckpt")))
         for again in (["--resume", "auto", "--run-dir", str(run)], ["--resume", str(run)]):
             assert main([*CATCH, *PPO_SMALL, *again]) == 2
             assert "is in use by another process" in error_line()
