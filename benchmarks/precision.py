@@ -14,7 +14,7 @@ from pathlib import Path
 import learning
 
 ARMS = {name: ["--precision", name] for name in ("bf16", "fp32")}
-STEPS = {"relic/Catch-v0": 50_000, "ALE/Pong-v5": 100_000}
+STEPS = {"relic/Catch-v0": 50_000, "ALE/Pong-v5": 200_000}
 
 
 def main() -> None:
