@@ -1,21 +1,21 @@
-"""Draws the curves that the README shows: python results/plot.py"""
+"""Draws the picture that the README shows, results/pong/curves.png: python results/plot.py"""
 
 from pathlib import Path
 
 from envs.scores import reference_scores
 from relic_rl.runtime.plots import plot_curves
 
-HERE = Path(__file__).parent
+PONG = Path(__file__).parent / "pong"
 
 
 def main() -> None:
-    """Write curve.png beside each progress.csv of a Pong run."""
+    """All runs of results/pong, by agent and protocol."""
     pong = reference_scores()["pong"]
-    for run in sorted(HERE.glob("pong-*/progress.csv")):
-        agent, objective = run.parent.name.split("-")[1:3]
-        label = f"{agent.upper()} with {objective.upper()}"
-        lines = {"human": pong.human, "random": pong.random}
-        plot_curves({label: [run]}, run.with_name("curve.png"), title="ALE/Pong-v5, sticky actions", lines=lines)
+    curves: dict[str, list[Path]] = {}
+    for run in sorted(PONG.glob("*-seed*/progress.csv")):
+        agent, protocol, _ = run.parent.name.split("-")
+        curves.setdefault(f"{agent}, {protocol}", []).append(run)
+    plot_curves(curves, PONG / "curves.png", title="Pong", lines={"human": pong.human, "random": pong.random})
 
 
 if __name__ == "__main__":
