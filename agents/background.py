@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from agents.shared_work import SharedWork
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -24,10 +26,18 @@ class BackgroundRounds(Generic[In, Out]):
             freed while another reads it.
         device: where ``work`` computes.
         threads: CPU threads that torch gives ``work``; None leaves the number of the process.
+        shared: what ``work`` lets others compute parts of; who waits for a round lends it a hand.
     """
 
-    def __init__(self, work: Callable[[In], Out], device: torch.device, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        work: Callable[[In], Out],
+        device: torch.device,
+        threads: int | None = None,
+        shared: SharedWork | None = None,
+    ) -> None:
         self._work = work
+        self._shared = shared
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -50,7 +60,11 @@ class BackgroundRounds(Generic[In, Out]):
         Raises:
             Exception: whatever ``work`` raised.
         """
-        return [] if self._round is None else self._round.result()
+        if self._round is None:
+            return []
+        if self._shared is not None:
+            self._shared.lend_a_hand(self._round)
+        return self._round.result()
 
     def collect(self) -> list[Out]:
         """`wait`, and the round is over: what it wrote may be read."""

@@ -23,11 +23,40 @@ def descend(
     auxiliary: AuxiliaryLoss | None,
     encoder: Encoder,
 ) -> Tensor:
-    """Differentiate, clip and step; then the auxiliary objective's target follows. Skipped where the guard is unsound.
+    """Differentiate a loss, then `step`.
 
     Args:
         loss: scalar with a graph.
-        parameters: all that are optimised.
+        parameters: see `step`.
+        optimizer: theirs.
+        guard: see `step`.
+        seen: see `step`.
+        auxiliary: see `step`.
+        encoder: see `step`.
+
+    Returns:
+        The gradients' global norm before clipping, a detached scalar.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    with section("backward"):
+        loss.backward()  # type: ignore[no-untyped-call]
+    return step(loss.detach(), parameters, optimizer, guard, seen, auxiliary, encoder)
+
+
+def step(
+    loss: Tensor,
+    parameters: Iterable[Tensor],
+    optimizer: torch.optim.Optimizer,
+    guard: GradientGuard,
+    seen: Mapping[str, Tensor],
+    auxiliary: AuxiliaryLoss | None,
+    encoder: Encoder,
+) -> Tensor:
+    """Clip and step; then the auxiliary objective's target follows. Skipped where the guard is unsound.
+
+    Args:
+        loss: what the gradients are of, a detached scalar.
+        parameters: all that are optimised, with their gradients.
         optimizer: theirs.
         guard: measures and clips their gradients.
         seen: metrics and batch by name, for the record should the run be lost.
@@ -37,12 +66,9 @@ def descend(
     Returns:
         The gradients' global norm before clipping, a detached scalar.
     """
-    optimizer.zero_grad(set_to_none=True)
-    with section("backward"):
-        loss.backward()  # type: ignore[no-untyped-call]
     with section("optimiser"):
         # The same number in every process, so that all skip an update or none.
-        norm = guard.clip(parameters, mean_over_processes(loss.detach()), seen)
+        norm = guard.clip(parameters, mean_over_processes(loss), seen)
         if guard.sound:
             optimizer.step()
     if guard.sound and auxiliary is not None:

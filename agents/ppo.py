@@ -51,7 +51,6 @@ class PPO:
         gae_lambda: lambda of generalised advantage estimation.
         clip_reward: learn from the sign of the reward.
         life_loss_ends_return: a lost life ends the return (never the game).
-        learner_threads: CPU threads of learning that overlaps; None leaves torch's number.
 
     The replay that the learner's auxiliary frames may come from takes every step. It is saved by itself
     (`SequenceReplay.save`).
@@ -74,7 +73,6 @@ class PPO:
         gae_lambda: float = 0.95,
         clip_reward: bool = True,
         life_loss_ends_return: bool = False,
-        learner_threads: int | None = None,
     ) -> None:
         if num_envs * (num_steps // 2) < learner.num_minibatches:  # every other step may be invented by auto-reset
             raise ValueError(
@@ -92,7 +90,9 @@ class PPO:
         self.rollout = self._spare = Rollout(num_steps, num_envs, observation_shape, self.device, of=1 + overlap)
         if overlap:
             self._spare = Rollout(num_steps, num_envs, observation_shape, self.device)
-        self._background = BackgroundRounds(learner.improve, self.device, learner_threads) if overlap else None
+        self._background = (
+            BackgroundRounds(learner.improve, self.device, learner.threads, learner.shared) if overlap else None
+        )
         self.generators = {"action": generator, **learner.generators}
         self.schedule = schedule
         self.discount = discount

@@ -12,21 +12,23 @@ PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
-from agents.optimising import descend
+from agents.optimising import descend, step
 from agents.parallel import Averaged
 from agents.ppo_frames import AuxiliaryFrames
 from agents.ppo_loss import anchored, ppo_loss
-from agents.ppo_parallel import Minibatch, split_minibatches, variance
+from agents.ppo_parallel import Minibatch, divide, split_minibatches, variance
 from agents.replay import Observations
 from agents.rollout import ClosedRollout, PPOBatch, take
+from agents.shared_work import SharedWork
 from relic_rl.runtime.device_means import DeviceMeans
 from relic_rl.runtime.distributed import Processes
 from relic_rl.runtime.guard import GradientGuard
@@ -34,9 +36,47 @@ from relic_rl.runtime.profile import section
 
 Metrics = dict[str, float]
 
+ROWS_OF_A_FRAME = 2.5
+"""An auxiliary frame takes about as long as so many transitions: two views of it pass through the encoder and, for some
+objectives, through a target's, forward only. How a minibatch is divided between two threads goes by it, no more."""
+
+
+class Term(NamedTuple):
+    """Something that is added to the loss of a minibatch."""
+
+    loss: Tensor  # scalar, its coefficient included
+    metrics: dict[str, Tensor]  # detached scalars
+
+
+def add_terms(terms: Sequence[Term]) -> Term:
+    """The sum of terms; metrics that several have are added, too."""
+    metrics: dict[str, Tensor] = {}
+    for term in terms:
+        for name, value in term.metrics.items():
+            metrics[name] = metrics[name] + value if name in metrics else value
+    return Term(torch.stack([term.loss for term in terms]).sum(), metrics)
+
+
+def add_gradients(parameter: Tensor, gradients: Sequence[Tensor | None]) -> Tensor | None:
+    """The sum of gradients by a parameter, of its memory layout, which fused optimisers rely on; None where none is."""
+    given = [gradient for gradient in gradients if gradient is not None]
+    if not given:
+        return None
+    first, *others = given
+    total = torch.empty_like(parameter)
+    if not others:
+        return total.copy_(first)
+    torch.add(first, others[0], out=total)
+    for other in others[1:]:
+        total += other
+    return total
+
 
 class PPOLearner:
     """The network that learns and its optimiser.
+
+    Where acting lags, on a CPU, the gradient of a minibatch is computed in parts, and the thread that acts computes
+    some of them whenever it has filled a rollout and waits (`SharedWork`).
 
     Args:
         network: encoder under policy and value heads, on its device.
@@ -52,6 +92,7 @@ class PPOLearner:
             frames.
         autocast_dtype: torch.bfloat16 or None.
         acting_lags: rollouts come from the network as it was one improvement ago.
+        threads: CPU threads of learning where acting lags, for each part; None leaves torch's number.
         processes: this one among those that learn together.
     """
 
@@ -69,6 +110,7 @@ class PPOLearner:
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
         acting_lags: bool = False,
+        threads: int | None = None,
         processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
         self.network = network
@@ -84,6 +126,8 @@ class PPOLearner:
         self.acting_lags = acting_lags
         self.processes = processes
         self.device = next(network.parameters()).device
+        self.threads = threads
+        self.shared = SharedWork(threads) if acting_lags and self.device.type == "cpu" else None
         self.modules: list[nn.Module] = [network]
         if self.auxiliary is not None:
             self.modules.append(self.auxiliary.objective)
@@ -136,49 +180,70 @@ class PPOLearner:
         """Optimiser step number ``number`` (from 0), on the transitions of ``part``; detached scalars."""
         with section("take minibatch"):
             minibatch = take(rollout.batch, part.rows)
-        frames = groups = None
+        if self.augmentation is not None:
+            images = self.augmentation(minibatch.observation, self.generators["augmentation"])
+            minibatch = minibatch._replace(observation=images)
+        terms = self._terms(rollout, part, number, minibatch, ahead)
+        seen = minibatch._asdict()
+        others = (self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder)
+        if self.shared is not None:
+            computed = self.shared.results([partial(self._differentiate, term) for term in terms])
+            loss, metrics = add_terms([term for term, _ in computed])
+            for parameter, *gradients in zip(self.parameters, *(of_term for _, of_term in computed), strict=True):
+                parameter.grad = add_gradients(parameter, gradients)
+            seen |= metrics
+            norm = step(loss, self.parameters, *others)
+        else:
+            loss, metrics = self._averaged(lambda: add_terms([term() for term in terms]))
+            seen |= metrics
+            norm = descend(loss, self.parameters, *others)
+        return metrics | {"loss/total": loss.detach(), "gradient_norm": norm}
+
+    def _terms(
+        self, rollout: ClosedRollout, part: Minibatch, number: int, minibatch: PPOBatch, ahead: Iterator[Observations]
+    ) -> list[Callable[[], Term]]:
+        """What to add up: the loss of the minibatch, in two parts where two threads share the work, and the auxiliary
+        loss where it is due. One thread computes the first part, and the other all else, in about the same time.
+        """
+        size = first = len(part.rows)
+        auxiliary: list[Callable[[], Term]] = []
         if self.frames is not None and self.frames.auxiliary.due(number):
             frames, groups = self.frames.now(rollout, part, ahead)
-        loss, metrics = self._averaged(lambda: self._loss(rollout, part, number, minibatch, frames, groups))
-        metrics["loss/total"] = loss.detach()
-        seen = metrics | minibatch._asdict()
-        metrics["gradient_norm"] = descend(
-            loss, self.parameters, self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder
-        )
-        return metrics
+            auxiliary.append(partial(self._auxiliary_loss, frames, groups))
+            first += round(ROWS_OF_A_FRAME * len(frames))
+        if self.shared is not None:
+            first = (first + 1) // 2
+        parts = divide(part, minibatch, min(first, size))
+        rl: list[Callable[[], Term]] = [partial(self._rl_loss, rollout, rows, number, batch) for rows, batch in parts]
+        return [rl[0], *auxiliary, *rl[1:]]
 
-    def _loss(
-        self,
-        rollout: ClosedRollout,
-        part: Minibatch,
-        number: int,
-        minibatch: PPOBatch,
-        aux_frames: Tensor | None,
-        aux_groups: Tensor | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a minibatch, with the auxiliary loss on its frames if they are given; and its terms, detached.
+    def _differentiate(self, term: Callable[[], Term]) -> tuple[Term, tuple[Tensor | None, ...]]:
+        """A term, detached, and its gradient by every parameter; None by those it does not use."""
+        loss, metrics = term()
+        with section("backward"):
+            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        return Term(loss.detach(), metrics), gradients
+
+    def _rl_loss(self, rollout: ClosedRollout, part: Minibatch, number: int, transitions: PPOBatch) -> Term:
+        """The loss of some transitions, those of ``part``.
 
         Where acting lags, ``rollout`` is told in its first epoch what the network says then.
         """
-        images = minibatch.observation
-        if self.augmentation is not None:
-            images = self.augmentation(images, self.generators["augmentation"])
         with self.autocast():
-            output = self.network(images)
+            output = self.network(transitions.observation)
         if self.acting_lags and number in rollout.updates[: self.num_minibatches]:
-            minibatch = anchored(output, minibatch)
+            transitions = anchored(output, transitions)
             for name in ("log_prob", "weight", "value"):
-                getattr(rollout.batch, name)[part.rows] = getattr(minibatch, name)
+                getattr(rollout.batch, name)[part.rows] = getattr(transitions, name)
         rl = ppo_loss(
             output,
-            minibatch,
+            transitions,
             clip_range=self.clip_range,
             clip_value=self.clip_value,
             value_coefficient=self.value_coefficient,
             entropy_coefficient=rollout.entropy_coefficient,
             moments=part.moments,
         )
-        loss = part.share * rl.total
         metrics = {
             "loss/policy": part.share * rl.policy,
             "loss/value": part.share * rl.value,
@@ -186,12 +251,15 @@ class PPOLearner:
             "policy/approximate_kl": part.share * rl.approximate_kl,
             "policy/clip_fraction": part.share * rl.clip_fraction,
         }
-        if self.auxiliary is not None and aux_frames is not None:
-            with self.autocast():
-                aux = self.auxiliary(self.network.encoder, aux_frames, aux_groups)
-            loss = loss + self.auxiliary.weight * aux.loss
-            metrics |= {f"aux/{name}": value for name, value in aux.metrics.items()}
-        return loss, metrics
+        return Term(part.share * rl.total, metrics)
+
+    def _auxiliary_loss(self, frames: Tensor, groups: Tensor | None) -> Term:
+        """The auxiliary loss on some frames, weighted."""
+        assert self.auxiliary is not None
+        with self.autocast():
+            output = self.auxiliary(self.network.encoder, frames, groups)
+        metrics = {f"aux/{name}": value for name, value in output.metrics.items()}
+        return Term(self.auxiliary.weight * output.loss, metrics)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything learning continues from, but for the streams of randomness of minibatches and augmentation."""

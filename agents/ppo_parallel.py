@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agents.rollout import PPOBatch
 from relic_rl.runtime.distributed import Processes, gather_numbers
 
 
@@ -19,7 +20,7 @@ class Minibatch(NamedTuple):
     """Which transitions a process contributes to a minibatch (B: its own, R: processes)."""
 
     rows: Tensor  # int64 [B]
-    share: float  # R B / number of all rows: what this process's means count in a mean over processes
+    share: float  # R B / number of all rows: what means over these rows count in a mean over processes
     least: int  # B of the process that has fewest
     moments: tuple[float, float] | None  # mean and standard deviation of all rows' advantages; None: of these rows
 
@@ -50,6 +51,25 @@ def split_minibatches(
         share = processes.world_size * len(part) / sum(sizes)
         split.append(Minibatch(part, share, min(sizes), (mean, deviation)))
     return split
+
+
+def divide(part: Minibatch, batch: PPOBatch, first: int) -> list[tuple[Minibatch, PPOBatch]]:
+    """A minibatch in two parts whose losses, each times its share, add up to that of all rows.
+
+    Args:
+        part: the minibatch.
+        batch: its B transitions.
+        first: rows of the first part, from 1 to B; with B there is no second.
+    """
+    rows = len(part.rows)
+    if first == rows:
+        return [(part, batch)]
+    moments = part.moments or (batch.advantage.mean().item(), batch.advantage.std(correction=0).item())
+    divided = []
+    for size, own in ((first, slice(first)), (rows - first, slice(first, None))):
+        minibatch = Minibatch(part.rows[own], part.share * size / rows, part.least, moments)
+        divided.append((minibatch, PPOBatch(*(field[own] for field in batch))))
+    return divided
 
 
 def variance(values: Tensor, counts: list[int]) -> Tensor:

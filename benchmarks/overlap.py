@@ -2,9 +2,8 @@
 
     python benchmarks/overlap.py [--updates 96] [--turns 6] [OPTIONS OF relic_rl.train ...]
 
-Each trains in a process of its own, in turns of so many updates with the acting between them, while the other waits;
-medians over the turns, the first left out. A turn ends when nothing is under way, so its first acting and its last
-learning have nothing beside them: what is printed for ``on`` is a little less than a long run makes.
+Each trains in a process of its own, in turns of so many updates with the acting between them, while the other is
+stopped, with whatever it has under way; medians over the turns, the first left out.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def serve(overlap: str, updates: int, others: list[str]) -> None:
     """What a worker does."""
     trainer = Trainer(options("--overlap", overlap, *others))
     for _ in sys.stdin:
-        seconds, steps = trainer.iterate(updates)
+        seconds, steps = trainer.iterate(updates, finish=False)
         print(seconds, steps, flush=True)
 
 

@@ -4,17 +4,19 @@
 
 The setting is the preset `ppo-atari`: 8 environments x 128 steps, 4 epochs of 4 minibatches, Nature encoder;
 precision as `auto` decides. Ours without an auxiliary objective, ours with RELIC at its defaults and the peer (made
-as `peers/sb3_ppo.py` says) each train in a process of their own, six iterations in turn while the others wait, so that
-whatever else the machine does falls on all. Ours learns from one rollout while it collects the next (``--overlap``, off
-with ``-- --overlap off``); a turn ends when nothing is under way. Medians over the turns; one before them, of each
-process alone, warms up. The bound is what the convolutions and the linear layer behind them alone would allow: forward
-passes for acting, 4 passes forward and backward for learning, one after the other, each on all threads, at the same
-batch sizes and precision, and nothing else.
+as `peers/sb3_ppo.py` says) each train in a process of their own, six iterations in turn while the others are stopped,
+so that whatever else the machine does falls on all. Ours learns from one rollout while it collects the next
+(``--overlap``, off with ``-- --overlap off``): what is under way as a turn ends is stopped with the process, and a part
+of the next turn. Medians over the turns; one before them, of each process alone, warms up. The bound is what the
+convolutions and the linear layer behind them alone would allow: forward passes for acting, 4 passes forward and
+backward for learning, one after the other, each on all threads, at the same batch sizes and precision, and nothing
+else.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import subprocess
 import sys
@@ -28,7 +30,10 @@ ITERATIONS = 6  # of a turn
 
 
 class Worker:
-    """A process that trains for a while whenever it is asked to; it has warmed up, alone, once it is made."""
+    """A process that trains for a while whenever it is asked to, and is stopped in between, whatever it has under way.
+
+    It has warmed up, alone, once it is made.
+    """
 
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -42,27 +47,32 @@ class Worker:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             fields = line.split()
             if len(fields) == 2:
+                self._process.send_signal(signal.SIGSTOP)
                 return float(fields[1]) / float(fields[0])
         raise RuntimeError(f"{self._process.args} has ended")
 
     def close(self) -> None:
         """End the process."""
+        self._process.send_signal(signal.SIGCONT)
         self._process.communicate(timeout=60)
 
 
 def take_turns(workers: dict[str, Worker], turns: int) -> dict[str, float]:
     """Median agent steps per second of workers that train in turns; then they end."""
     rates: dict[str, list[float]] = {name: [] for name in workers}
-    for _ in range(turns):
-        for name, worker in workers.items():
-            rates[name].append(worker.iterate())
-    for worker in workers.values():
-        worker.close()
+    try:
+        for _ in range(turns):
+            for name, worker in workers.items():
+                rates[name].append(worker.iterate())
+    finally:  # none is left behind, stopped
+        for worker in workers.values():
+            worker.close()
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
@@ -73,7 +83,7 @@ def serve(game: str, objective: str, others: list[str]) -> None:
     config = options("--env", f"ALE/{game}-v5", "--config", "ppo-atari", "--objective", objective, *others)
     trainer = Trainer(config)
     for _ in sys.stdin:
-        seconds, steps = trainer.iterate(ITERATIONS * config.num_epochs * config.num_minibatches)
+        seconds, steps = trainer.iterate(ITERATIONS * config.num_epochs * config.num_minibatches, finish=False)
         print(seconds, steps, flush=True)
 
 

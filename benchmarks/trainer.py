@@ -71,12 +71,13 @@ class Trainer:
         self.agent.observe(self.last)
         return self.agent.learn() is not None
 
-    def iterate(self, updates: int = 1) -> tuple[float, int]:
-        """Seconds and agent steps until so many more updates, at least, have been made; none are left under way."""
+    def iterate(self, updates: int = 1, *, finish: bool = True) -> tuple[float, int]:
+        """Seconds and agent steps until so many more updates, at least, have been made; or begun, unless ``finish``."""
         start, steps, goal = time.perf_counter(), self.agent.steps, self.agent.updates + updates
         while self.agent.updates < goal:
             self.step()
-        _ = self.agent.encoder  # waits
+        if finish:
+            _ = self.agent.encoder  # waits
         return time.perf_counter() - start, self.agent.steps - steps
 
     def close(self) -> None:

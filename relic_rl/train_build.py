@@ -153,6 +153,7 @@ def build_ppo(
         augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
         acting_lags=config.overlap == "on",
+        threads=learner_threads(config, device),
         processes=processes,
     )
     schedule = Schedule(
@@ -176,7 +177,6 @@ def build_ppo(
         gae_lambda=config.gae_lambda,
         clip_reward=config.clip_reward,
         life_loss_ends_return=config.life_loss,
-        learner_threads=learner_threads(config, device),
     )
 
 
@@ -252,12 +252,13 @@ def learner_threads(config: TrainConfig, device: torch.device) -> int | None:
     """CPU threads of learning that overlaps; the caller's are then what is left. None where they share them.
 
     Acting gets one: its batches are small. Fewer threads that never wait for each other do more than all in turns.
+    PPO's learning gets half of them, so that the acting thread can lend it as many whenever it waits.
     """
     if config.overlap != "on" or device.type != "cpu":
         return None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return max(1, threads - 1)
+    return max(1, threads // 2 if config.agent == "ppo" else threads - 1)
 
 
 def build_agent(

@@ -33,11 +33,11 @@ def test_overlap_where_each_has_its_own(
         assert decided(dataclasses.replace(config, overlap=asked), "fp32", device, threads).overlap == asked
 
 
-@pytest.mark.parametrize(("threads", "left"), [(4, 3), (1, 1)])
-def test_acting_has_one_thread_and_learning_the_others(threads: int, left: int) -> None:
+@pytest.mark.parametrize(("agent", "threads", "left"), [("r2d2", 4, 3), ("ppo", 4, 2), ("r2d2", 1, 1), ("ppo", 1, 1)])
+def test_acting_has_one_thread_and_learning_half_or_the_others(agent: str, threads: int, left: int) -> None:
     torch.set_num_threads(threads)
     assert learner_threads(TrainConfig(overlap="off"), CPU) is None
     assert learner_threads(TrainConfig(overlap="on"), CUDA) is None
     assert torch.get_num_threads() == threads
-    assert learner_threads(TrainConfig(overlap="on"), CPU) == left
+    assert learner_threads(TrainConfig(agent=agent, overlap="on"), CPU) == left
     assert torch.get_num_threads() == 1

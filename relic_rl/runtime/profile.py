@@ -45,19 +45,21 @@ class Row(NamedTuple):
 
 
 class Profile:
-    """Profiles what runs within this context.
+    """Profiles what runs within this context, in all threads.
 
     Attributes:
         rows: the sections, most expensive first, once the context is closed.
         seconds: the window's length by the clock, the same.
+        outside: of these, those that this thread spent in no section.
     """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.seconds = 0.0
+        self.seconds = self.outside = 0.0
         self._cuda = torch.cuda.is_available()
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._cuda else [])]
-        self._profiler = torch.profiler.profile(activities=activities)
+        every_thread = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)  # those begun before, too
+        self._profiler = torch.profiler.profile(activities=activities, experimental_config=every_thread)
 
     def __enter__(self) -> Self:
         """Start."""
@@ -73,19 +75,24 @@ class Profile:
         self._window.__exit__(kind, error, trace)
         self._profiler.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         if error is None:
-            spans = []
+            spans, thread = [], 0
             events: EventList = self._profiler.events()  # type: ignore[no-untyped-call]
             for event in events:
                 if event.device_type.name != "CPU":
                     continue
                 if event.name == "window":
-                    self.seconds = event.time_range.elapsed_us() / 1e6
+                    self.seconds, thread = event.time_range.elapsed_us() / 1e6, event.thread
                 elif event.name.startswith(_PREFIX):
                     spans.append(_span(event))
             self.rows = summarize_spans(spans)
+            own = summarize_spans([span for span in spans if span.thread == thread])
+            self.outside = max(0.0, self.seconds - sum(row.milliseconds for row in own) / 1e3)
 
     def table(self, per: int = 1, unit: str = "window") -> str:
         """Markdown: milliseconds of each section, in itself, and its share of the window.
+
+        Of threads side by side, shares add up to more than 100 %; "everything else" is that of the thread which opened
+        the window.
 
         Args:
             per: divide by this number (of updates, say).
@@ -93,8 +100,7 @@ class Profile:
         """
         head = f"| section | calls | ms per {unit} | share |" + (" ms of GPU |" if self._cuda else "")
         lines = [head, "|---|---|---|---|" + ("---|" if self._cuda else "")]
-        rest = self.seconds * 1e3 - sum(row.milliseconds for row in self.rows)
-        for row in [*self.rows, Row("everything else", 1, max(rest, 0.0), 0.0)]:
+        for row in [*self.rows, Row("everything else", 1, self.outside * 1e3, 0.0)]:
             line = f"| {row.path} | {row.calls} | {row.milliseconds / per:.2f} "
             line += f"| {row.milliseconds / self.seconds / 10:.1f} % |"
             lines.append(line + (f" {row.device_milliseconds / per:.2f} |" if self._cuda else ""))

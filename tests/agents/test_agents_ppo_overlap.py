@@ -2,6 +2,7 @@
 
 import copy
 import io
+from threading import get_ident
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,9 @@ from ppo_fakes import MIXED, SHAPE, ScriptedEnv, SpyObjective, collect, make_aux
 from agents import ppo_learner, rollout
 from agents.background import BackgroundRounds
 from agents.networks import copy_weights
+from agents.ppo_learner import add_gradients
+from agents.ppo_parallel import Minibatch
+from agents.rollout import ClosedRollout, PPOBatch
 
 
 def test_acting_lags_by_one_rollout():
@@ -91,12 +95,12 @@ def test_goes_on_with_or_without_overlap(overlap):
 
 def test_failure_of_learning_is_raised():
     agent = make_ppo(overlap=True)
-    agent.learner._loss = None
+    agent.learner._rl_loss = None
     env = ScriptedEnv()
     _, step = collect(agent, env, env.reset())
     assert agent.learn() is None
     collect(agent, env, step)
-    with pytest.raises(TypeError, match="not callable"):
+    with pytest.raises(TypeError, match="must be callable"):
         agent.learn()
 
 
@@ -144,7 +148,8 @@ def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeyp
     monkeypatch.setattr(ppo_learner, "ppo_loss", spy)
     agent.learn()
     assert agent.guard.sound  # waits
-    assert len(seen) == 6
+    parts = 1 + overlap  # of each minibatch
+    assert len(seen) == 6 * parts
     held, shifted = {}, 0
     for number, (output, batch) in enumerate(seen):
         now = output.logits.detach().log_softmax(-1).gather(1, batch.action[:, None]).squeeze(1)
@@ -154,7 +159,7 @@ def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeyp
             if not overlap:
                 assert anchor[0] == acted[row].item()
                 assert anchor[2] == 1
-            elif number < 3:
+            elif number // parts < 3:
                 assert anchor[:2] == (now[k].item(), output.value[k].item())
                 assert anchor[2] == pytest.approx((now[k] - acted[row]).exp().item(), rel=1e-5)
                 held[row] = anchor
@@ -193,3 +198,88 @@ def test_the_policy_that_acted_says_what_its_last_observation_is_worth(monkeypat
     )
     agent.learn()
     assert torch.equal(said[0], by_acting)
+
+
+def make_dividing_agent(auxiliary, **options):
+    return make_ppo(
+        overlap=True,
+        auxiliary=make_auxiliary(SpyObjective(), batch_size=2, every=2) if auxiliary else None,
+        augmentation=lambda images, generator: images + torch.randint(9, images.shape, generator=generator).byte(),
+        clip_value=True,
+        max_grad_norm=1e9,
+        **options,
+    )
+
+
+def spy_on_gradients(agent):
+    seen = []
+    agent.learner.optimizer.register_step_pre_hook(
+        lambda *_: seen.append(torch.cat([p.grad.flatten() for p in agent.learner.parameters if p.grad is not None]))
+    )
+    return seen
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+@pytest.mark.parametrize("num_minibatches", [3, 20])  # of fifteen transitions, of two or three
+def test_parts_add_up_to_the_whole_minibatch(auxiliary, num_minibatches):
+    agent, whole = (make_dividing_agent(auxiliary, num_minibatches=num_minibatches) for _ in range(2))
+    whole.learner.shared = None
+    gradients, of_whole = spy_on_gradients(agent), spy_on_gradients(whole)
+    histories = [train(each, env := ScriptedEnv(), env.reset(), 3)[1] for each in (agent, whole)]
+    assert agent.guard.skipped == whole.guard.skipped == 0  # waits
+    assert len(gradients) == len(of_whole) == 3 * 2 * num_minibatches
+    for mine, others in zip(gradients, of_whole, strict=True):
+        torch.testing.assert_close(mine, others, rtol=1e-3, atol=1e-5)
+    for mine, others in zip(*histories, strict=True):
+        assert mine == (others and pytest.approx(others, rel=1e-3, abs=1e-5))
+
+
+def test_numbers_do_not_depend_on_who_computes_a_part(monkeypatch):
+    agent, alone = (make_dividing_agent(True) for _ in range(2))
+    monkeypatch.setattr(alone.learner.shared, "lend_a_hand", lambda until: None)
+    lent = []
+    take_one = agent.learner.shared._take_one
+    monkeypatch.setattr(agent.learner.shared, "_take_one", lambda: take_one() and not lent.append(get_ident()))
+    for each in (agent, alone):
+        env = ScriptedEnv()
+        train(each, env, env.reset(), 12)
+    assert torch.equal(agent.encoder.linear.weight, alone.encoder.linear.weight)
+    assert len(lent) == 12 * 6 * 2 + 12 * 3
+    assert len(set(lent)) == 2
+
+
+@pytest.mark.parametrize(
+    ("frames", "every", "expected"),
+    [
+        (None, 1, [("rl", 8), ("rl", 7)]),
+        (4, 1, [("rl", 13), ("auxiliary", 4), ("rl", 2)]),
+        (4, 2, [("rl", 8), ("rl", 7)]),
+        (6, 1, [("rl", 15), ("auxiliary", 6)]),
+    ],
+)
+def test_two_threads_have_as_much_to_do(frames, every, expected):
+    auxiliary = None if frames is None else make_auxiliary(SpyObjective(), batch_size=frames, every=every)
+    agent = make_ppo(overlap=True, auxiliary=auxiliary)
+    rollout = ClosedRollout(None, None, [15], 0.0, 0.0, range(6), [])
+    minibatch = PPOBatch(*(torch.zeros(15, *shape) for shape in (SHAPE, *([()] * 7))))
+    part = Minibatch(torch.arange(15), 1.0, 15, None)
+    terms = agent.learner._terms(rollout._replace(batch=minibatch), part, 1, minibatch, iter(()))
+    names = {agent.learner._rl_loss: "rl", agent.learner._auxiliary_loss: "auxiliary"}
+    images = [term.args[-1].observation if names[term.func] == "rl" else term.args[0] for term in terms]
+    assert [(names[term.func], len(some)) for term, some in zip(terms, images, strict=True)] == expected
+
+
+def test_a_single_process_on_a_cpu_divides_only_where_acting_lags():
+    assert make_ppo().learner.shared is None
+    assert make_ppo(overlap=True).learner.shared is not None
+
+
+def test_sum_of_gradients_has_the_layout_of_the_parameter():
+    """Fused Adam walks through parameter and gradient side by side, whatever their strides."""
+    weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2))
+    gradients = [torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last) for _ in range(3)]
+    for number in (1, 2, 3):
+        total = add_gradients(weight, [None, *gradients[:number]])
+        assert total.stride() == weight.stride()
+        torch.testing.assert_close(total, torch.stack(gradients[:number]).sum(0))
+    assert add_gradients(weight, [None, None]) is None

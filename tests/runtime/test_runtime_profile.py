@@ -4,6 +4,7 @@ import gzip
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,19 +37,26 @@ def nap(seconds: float) -> None:
 
 def test_sections_are_timed() -> None:
     nap(0)  # outside of a profile: nothing happens
-    with Profile() as profile:
+    before = ThreadPoolExecutor(1)
+    before.submit(nap, 0).result()
+    with before, Profile() as profile:
         with section("outer"):
             nap(0.02)
             nap(0.02)
             time.sleep(0.03)
-        threads = [threading.Thread(target=nap, args=(0.01,)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        thread = threading.Thread(target=nap, args=(0.01,))
+        thread.start()
+        before.submit(nap, 0.01).result()
+        thread.join()
+        time.sleep(0.02)
         torch.ones(10).sum()
     rows = {row.path: row for row in profile.rows}
-    assert rows.keys() == {"outer", "outer / inner", "inner"} or rows.keys() == {"outer", "outer / inner"}
+    assert rows.keys() == {"outer", "outer / inner", "inner"}
+    assert rows["inner"].calls == 2  # of threads begun before and after the window
+    assert 1e3 * profile.outside >= 30
+    assert 1e3 * (profile.seconds - profile.outside) == pytest.approx(
+        rows["outer"].milliseconds + rows["outer / inner"].milliseconds, abs=0.1
+    )
     assert rows["outer / inner"].calls == 2
     assert rows["outer / inner"].milliseconds >= 40
     assert rows["outer"].milliseconds >= 30
@@ -56,7 +64,7 @@ def test_sections_are_timed() -> None:
     table = profile.table(2, "nap")
     assert "ms per nap" in table
     assert f"| outer / inner | 2 | {rows['outer / inner'].milliseconds / 2:.2f} |" in table
-    assert "everything else" in table
+    assert f"| everything else | 1 | {1e3 * profile.outside / 2:.2f} |" in table
 
 
 def test_an_exception_passes_through() -> None:

@@ -73,7 +73,8 @@ class NatureEncoder(Encoder):
         self.check(images)
         fine = functional.relu(self.conv1(images), inplace=True)
         middle = functional.relu(self.conv2(fine), inplace=True)
-        coarse = functional.relu(self.conv3(middle), inplace=True)
+        # The head flattens it anyway; laid out so before the rectifier, its backward pass is contiguous, too.
+        coarse = functional.relu(self.conv3(middle).contiguous(), inplace=True)
         return fine, middle, coarse
 
 
