@@ -138,7 +138,9 @@ class PPOLearner:
 
     def autocast(self) -> torch.autocast:
         """The context of every forward pass, acting and learning alike: their probabilities are compared."""
-        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
+        enabled = self.autocast_dtype is not None
+        # The cache of rounded weights is one for all threads: any that leaves autocast would empty it for the others.
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=enabled, cache_enabled=False)
 
     def join(self) -> None:
         """Average gradients with the other processes from now on; all call it together."""

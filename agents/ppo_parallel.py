@@ -17,11 +17,14 @@ from relic_rl.runtime.distributed import Processes, gather_numbers
 
 
 class Minibatch(NamedTuple):
-    """Which transitions a process contributes to a minibatch (B: its own, R: processes)."""
+    """Which transitions a process, or a part of its work (`divide`), contributes to a minibatch.
+
+    B: transitions of the process, or of the part; R: processes.
+    """
 
     rows: Tensor  # int64 [B]
     share: float  # R B / number of all rows: what means over these rows count in a mean over processes
-    least: int  # B of the process that has fewest
+    least: int  # transitions of the process that has fewest
     moments: tuple[float, float] | None  # mean and standard deviation of all rows' advantages; None: of these rows
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ppo import Worker, take_turns
+from ppo import take_turns
 from trainer import Trainer, options
 
 
@@ -33,8 +33,7 @@ def main() -> None:
         serve(args.serve, args.updates, others)
         return
     command = [sys.executable, __file__, "--updates", str(args.updates), *others, "--serve"]
-    workers = {overlap: Worker([*command, overlap]) for overlap in ("off", "on")}
-    medians = take_turns(workers, args.turns)
+    medians = take_turns({overlap: [*command, overlap] for overlap in ("off", "on")}, args.turns)
     off, on = medians["off"], medians["on"]
     print(f"--overlap off {off:.0f}, on {on:.0f} agent steps/s: {on / off:.2f} times")
 

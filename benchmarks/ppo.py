@@ -58,15 +58,18 @@ class Worker:
         raise RuntimeError(f"{self._process.args} has ended")
 
     def close(self) -> None:
-        """End the process."""
-        self._process.send_signal(signal.SIGCONT)
-        self._process.communicate(timeout=60)
+        """End the process, stopped or not."""
+        self._process.kill()
+        self._process.wait()
 
 
-def take_turns(workers: dict[str, Worker], turns: int) -> dict[str, float]:
-    """Median agent steps per second of workers that train in turns; then they end."""
-    rates: dict[str, list[float]] = {name: [] for name in workers}
+def take_turns(commands: dict[str, list[str]], turns: int) -> dict[str, float]:
+    """Median agent steps per second of workers that train in turns."""
+    workers: dict[str, Worker] = {}
     try:
+        for name, command in commands.items():
+            workers[name] = Worker(command)
+        rates: dict[str, list[float]] = {name: [] for name in workers}
         for _ in range(turns):
             for name, worker in workers.items():
                 rates[name].append(worker.iterate())
@@ -134,8 +137,7 @@ def main() -> None:
     commands = {name: [*mine, objective, "--", *others] for name, objective in arms.items()}
     if args.peer:
         commands["stable-baselines3"] = [args.peer, str(HERE / "peers" / "sb3_ppo.py"), args.game, str(ITERATIONS)]
-    workers = {name: Worker(command) for name, command in commands.items()}
-    medians = take_turns(workers, args.turns)
+    medians = take_turns(commands, args.turns)
     limit = bound(args.turns)
     print(f"{args.game}, 8 environments, {torch.get_num_threads()} threads")
     for name, rate in medians.items():

@@ -249,10 +249,10 @@ def decided(
 
 
 def learner_threads(config: TrainConfig, device: torch.device) -> int | None:
-    """CPU threads of learning that overlaps; the caller's are then what is left. None where they share them.
+    """CPU threads of learning that overlaps; the caller has one from then on. None where they share them.
 
-    Acting gets one: its batches are small. Fewer threads that never wait for each other do more than all in turns.
-    PPO's learning gets half of them, so that the acting thread can lend it as many whenever it waits.
+    Acting gets one since its batches are small. R2D2's learning gets the others; PPO's gets half of all (rounded down,
+    but one at least), so that the acting thread can lend it as many whenever it waits.
     """
     if config.overlap != "on" or device.type != "cpu":
         return None

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 import torch
 
+from agents import shared_work
 from agents.shared_work import SharedWork
 
 TIMEOUT = 20  # seconds; only a test that fails waits so long
@@ -93,19 +94,63 @@ def test_failed_part_is_raised_where_results_are_needed(pool):
     assert where == [name_of_thread(), "learner_0"]
 
 
-def test_interrupted_helper_leaves_nobody_waiting(pool):
+def test_interrupted_helper_leaves_its_part_to_the_others(pool):
+    work, begun = SharedWork(), threading.Event()
+    by = []
+
+    def part():
+        by.append(name_of_thread())
+        if name_of_thread() != "learner_0":
+            begun.set()
+            raise KeyboardInterrupt
+        assert begun.wait(TIMEOUT)
+        return len(by)
+
+    learned = pool.submit(lambda: [len(work.results([part, part])) for _ in range(2)])
+    with pytest.raises(KeyboardInterrupt):
+        work.lend_a_hand(learned)
+    assert learned.result(TIMEOUT) == [2, 2]
+    assert by.count(name_of_thread()) == 1
+    assert by.count("learner_0") == 4
+
+
+def test_part_lost_by_an_interrupted_helper_is_computed(pool, monkeypatch):
+    """The interrupt comes when the helper has taken a part and not begun it."""
+    work, taken = SharedWork(), threading.Event()
+    compute = shared_work._compute
+
+    def interrupted(*task):
+        if name_of_thread() != "learner_0":
+            taken.set()
+            raise KeyboardInterrupt
+        compute(*task)
+
+    monkeypatch.setattr(shared_work, "_compute", interrupted)
+    learned = pool.submit(work.results, [lambda: taken.wait(TIMEOUT), lambda: taken.wait(TIMEOUT)])
+    with pytest.raises(KeyboardInterrupt):
+        work.lend_a_hand(learned)
+    assert learned.result(TIMEOUT) == [True, True]
+
+
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_helper_computes_as_in_a_thread_of_its_own(pool, context):
     work, both = SharedWork(), threading.Barrier(2)
+    weight = torch.ones(3, 3, requires_grad=True)
 
     def part():
         both.wait(TIMEOUT)
-        if name_of_thread() != "learner_0":
-            raise KeyboardInterrupt
-        return "computed"
+        product = weight @ weight
+        return product.dtype, torch.autograd.grad(product.sum(), weight)[0].tolist()
 
     learned = pool.submit(work.results, [part, part])
-    with pytest.raises(KeyboardInterrupt):
+    with context():
         work.lend_a_hand(learned)
-    assert isinstance(learned.exception(TIMEOUT), KeyboardInterrupt)
+        before = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
+    with context():
+        assert before == (torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
+    assert learned.result() == [(torch.float32, [[6.0] * 3] * 3)] * 2
 
 
 def test_helper_computes_with_the_threads_it_is_given(pool):
