@@ -193,11 +193,11 @@ class PPOLearner:
             loss, metrics = add_terms([term for term, _ in computed])
             for parameter, *gradients in zip(self.parameters, *(of_term for _, of_term in computed), strict=True):
                 parameter.grad = add_gradients(parameter, gradients)
-            seen |= metrics
+            seen |= metrics | {"loss/total": loss.detach()}
             norm = step(loss, self.parameters, *others)
         else:
             loss, metrics = self._averaged(lambda: add_terms([term() for term in terms]))
-            seen |= metrics
+            seen |= metrics | {"loss/total": loss.detach()}
             norm = descend(loss, self.parameters, *others)
         return metrics | {"loss/total": loss.detach(), "gradient_norm": norm}
 
