@@ -14,33 +14,11 @@ from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.profile import section
 
 
-def descend(
-    loss: Tensor,
-    parameters: Iterable[Tensor],
-    optimizer: torch.optim.Optimizer,
-    guard: GradientGuard,
-    seen: Mapping[str, Tensor],
-    auxiliary: AuxiliaryLoss | None,
-    encoder: Encoder,
-) -> Tensor:
-    """Differentiate a loss, then `step`.
-
-    Args:
-        loss: scalar with a graph.
-        parameters: see `step`.
-        optimizer: theirs.
-        guard: see `step`.
-        seen: see `step`.
-        auxiliary: see `step`.
-        encoder: see `step`.
-
-    Returns:
-        The gradients' global norm before clipping, a detached scalar.
-    """
+def differentiate(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Leave the gradients of a scalar loss, and nothing else, at the optimiser's parameters."""
     optimizer.zero_grad(set_to_none=True)
     with section("backward"):
         loss.backward()  # type: ignore[no-untyped-call]
-    return step(loss.detach(), parameters, optimizer, guard, seen, auxiliary, encoder)
 
 
 def step(

@@ -12,16 +12,16 @@ PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the fir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.networks import ActorCritic
-from agents.optimising import descend, step
+from agents.optimising import differentiate, step
 from agents.parallel import Averaged
 from agents.ppo_frames import AuxiliaryFrames
 from agents.ppo_loss import anchored, ppo_loss
@@ -29,6 +29,7 @@ from agents.ppo_parallel import Minibatch, divide, split_minibatches, variance
 from agents.replay import Observations
 from agents.rollout import ClosedRollout, PPOBatch, take
 from agents.shared_work import SharedWork
+from agents.terms import Term, add_gradients, add_terms, differentiate_term
 from relic_rl.runtime.device_means import DeviceMeans
 from relic_rl.runtime.distributed import Processes
 from relic_rl.runtime.guard import GradientGuard
@@ -39,37 +40,6 @@ Metrics = dict[str, float]
 ROWS_OF_A_FRAME = 2.5
 """An auxiliary frame takes about as long as so many transitions: two views of it pass through the encoder and, for some
 objectives, through a target's, forward only. How a minibatch is divided between two threads goes by it, no more."""
-
-
-class Term(NamedTuple):
-    """Something that is added to the loss of a minibatch."""
-
-    loss: Tensor  # scalar, its coefficient included
-    metrics: dict[str, Tensor]  # detached scalars
-
-
-def add_terms(terms: Sequence[Term]) -> Term:
-    """The sum of terms; metrics that several have are added, too."""
-    metrics: dict[str, Tensor] = {}
-    for term in terms:
-        for name, value in term.metrics.items():
-            metrics[name] = metrics[name] + value if name in metrics else value
-    return Term(torch.stack([term.loss for term in terms]).sum(), metrics)
-
-
-def add_gradients(parameter: Tensor, gradients: Sequence[Tensor | None]) -> Tensor | None:
-    """The sum of gradients by a parameter, of its memory layout, which fused optimisers rely on; None where none is."""
-    given = [gradient for gradient in gradients if gradient is not None]
-    if not given:
-        return None
-    first, *others = given
-    total = torch.empty_like(parameter)
-    if not others:
-        return total.copy_(first)
-    torch.add(first, others[0], out=total)
-    for other in others[1:]:
-        total += other
-    return total
 
 
 class PPOLearner:
@@ -186,20 +156,20 @@ class PPOLearner:
             images = self.augmentation(minibatch.observation, self.generators["augmentation"])
             minibatch = minibatch._replace(observation=images)
         terms = self._terms(rollout, part, number, minibatch, ahead)
-        seen = minibatch._asdict()
-        others = (self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder)
         if self.shared is not None:
-            computed = self.shared.results([partial(self._differentiate, term) for term in terms])
+            computed = self.shared.results([partial(differentiate_term, term, self.parameters) for term in terms])
             loss, metrics = add_terms([term for term, _ in computed])
             for parameter, *gradients in zip(self.parameters, *(of_term for _, of_term in computed), strict=True):
                 parameter.grad = add_gradients(parameter, gradients)
-            seen |= metrics | {"loss/total": loss.detach()}
-            norm = step(loss, self.parameters, *others)
         else:
             loss, metrics = self._averaged(lambda: add_terms([term() for term in terms]))
-            seen |= metrics | {"loss/total": loss.detach()}
-            norm = descend(loss, self.parameters, *others)
-        return metrics | {"loss/total": loss.detach(), "gradient_norm": norm}
+            differentiate(loss, self.optimizer)
+        metrics["loss/total"] = loss.detach()
+        seen = metrics | minibatch._asdict()
+        metrics["gradient_norm"] = step(
+            loss.detach(), self.parameters, self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder
+        )
+        return metrics
 
     def _terms(
         self, rollout: ClosedRollout, part: Minibatch, number: int, minibatch: PPOBatch, ahead: Iterator[Observations]
@@ -218,13 +188,6 @@ class PPOLearner:
         parts = divide(part, minibatch, min(first, size))
         rl: list[Callable[[], Term]] = [partial(self._rl_loss, rollout, rows, number, batch) for rows, batch in parts]
         return [rl[0], *auxiliary, *rl[1:]]
-
-    def _differentiate(self, term: Callable[[], Term]) -> tuple[Term, tuple[Tensor | None, ...]]:
-        """A term, detached, and its gradient by every parameter; None by those it does not use."""
-        loss, metrics = term()
-        with section("backward"):
-            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-        return Term(loss.detach(), metrics), gradients
 
     def _rl_loss(self, rollout: ClosedRollout, part: Minibatch, number: int, transitions: PPOBatch) -> Term:
         """The loss of some transitions, those of ``part``.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from agents.auxiliary import Augmentation, AuxiliaryLoss
 from agents.n_step import n_step_double_q_targets, sequence_priorities
-from agents.optimising import descend
+from agents.optimising import differentiate, step
 from agents.parallel import Averaged
 from agents.r2d2_networks import RecurrentQNetwork
 from agents.replay import Observations, SequenceBatch, SequenceLayout, stack_frames
@@ -131,10 +131,11 @@ class R2D2Learner:
             frames: of the auxiliary loss, on the same device; None takes them from the batch.
         """
         loss, priority, metrics = self._averaged(lambda: self._loss(batch, frames))
+        differentiate(loss, self.optimizer)
         metrics["loss/total"] = loss.detach()
         seen = metrics | batch._asdict()
-        metrics["gradient_norm"] = descend(
-            loss, self.parameters, self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder
+        metrics["gradient_norm"] = step(
+            loss.detach(), self.parameters, self.optimizer, self.guard, seen, self.auxiliary, self.network.encoder
         )
         self.updates += 1
         if self.updates % self.target_period == 0:

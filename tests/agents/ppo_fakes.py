@@ -243,3 +243,12 @@ def real_keys(trace):
 def weights(agent):
     """A copy of every optimised parameter, in one vector."""
     return torch.cat([p.detach().flatten().clone() for p in agent.learner.parameters])
+
+
+def spy_on_gradients(agent):
+    """The list that the gradients of every step, as the optimiser sees them, will be added to."""
+    seen = []
+    agent.learner.optimizer.register_step_pre_hook(
+        lambda *_: seen.append([None if p.grad is None else p.grad.clone() for p in agent.learner.parameters])
+    )
+    return seen

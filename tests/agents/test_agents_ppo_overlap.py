@@ -7,14 +7,25 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ppo_fakes import MIXED, SHAPE, ScriptedEnv, SpyObjective, collect, make_auxiliary, make_ppo, train, weights
+from ppo_fakes import (
+    MIXED,
+    SHAPE,
+    ScriptedEnv,
+    SpyObjective,
+    collect,
+    make_auxiliary,
+    make_ppo,
+    spy_on_gradients,
+    train,
+    weights,
+)
 
 from agents import ppo_learner, rollout
 from agents.background import BackgroundRounds
 from agents.networks import copy_weights
-from agents.ppo_learner import add_gradients
 from agents.ppo_parallel import Minibatch
 from agents.rollout import ClosedRollout, PPOBatch
+from agents.terms import add_gradients
 
 
 def test_acting_lags_by_one_rollout():
@@ -209,14 +220,6 @@ def make_dividing_agent(auxiliary, **options):
         max_grad_norm=1e9,
         **options,
     )
-
-
-def spy_on_gradients(agent):
-    seen = []
-    agent.learner.optimizer.register_step_pre_hook(
-        lambda *_: seen.append(torch.cat([p.grad.flatten() for p in agent.learner.parameters if p.grad is not None]))
-    )
-    return seen
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])

@@ -17,6 +17,7 @@ from ppo_fakes import (
     make_ppo,
     plain,
     real_keys,
+    spy_on_gradients,
     train,
 )
 from torch import Tensor
@@ -25,15 +26,6 @@ from agents.ppo_schedule import Schedule
 from agents.replay import ReplayGeometry, SequenceLayout, SequenceReplay
 
 FREE = 1e9  # a gradient norm limit that is never reached
-
-
-def spy_on_gradients(agent):
-    """The list that the gradients of every step, as the optimiser sees them, will be added to."""
-    seen = []
-    agent.learner.optimizer.register_step_pre_hook(
-        lambda *_: seen.append([None if p.grad is None else p.grad.clone() for p in agent.learner.parameters])
-    )
-    return seen
 
 
 def gradients_of_first_update(**options):

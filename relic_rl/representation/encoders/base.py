@@ -99,7 +99,7 @@ def space_to_depth(images: Tensor, size: int) -> Tensor:
     word = _WORDS.get(size * images.element_size())
     if word is not None and images.is_contiguous() and not images.requires_grad:
         # The s pixels of a row of a square lie side by side: moved as one number, s times fewer are moved. And in two
-        # passes, whole rows first: in one, the innermost loops are so short that it takes two to three times as long.
+        # passes, whole rows first: in one, the innermost loops are so short that it takes two to five times as long.
         # Flat first: the strides of a single channel may be anything.
         rows = images.view(-1).view(word).view(batch, channels, height // size, size, width // size)
         rows = rows.transpose(1, 2).contiguous().view(batch, height // size, channels * size, width // size)
