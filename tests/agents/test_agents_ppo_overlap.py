@@ -25,7 +25,7 @@ from agents.background import BackgroundRounds
 from agents.networks import copy_weights
 from agents.ppo_parallel import Minibatch
 from agents.rollout import ClosedRollout, PPOBatch
-from agents.terms import add_gradients
+from agents.terms import Term, add_gradients, add_terms
 
 
 def test_acting_lags_by_one_rollout():
@@ -286,3 +286,14 @@ def test_sum_of_gradients_has_the_layout_of_the_parameter():
         assert total.stride() == weight.stride()
         torch.testing.assert_close(total, torch.stack(gradients[:number]).sum(0))
     assert add_gradients(weight, [None, None]) is None
+
+
+def test_sum_of_terms_adds_losses_and_all_their_metrics():
+    weight = torch.tensor(2.0, requires_grad=True)
+    one = Term(3 * weight, {"both": torch.tensor(1.0), "own": torch.tensor(5.0)})
+    other = Term(weight.square(), {"both": torch.tensor(2.0), "also": torch.tensor(7.0)})
+    loss, metrics = add_terms([one, other])
+    assert loss.item() == 10
+    assert torch.autograd.grad(loss, weight)[0].item() == 7
+    assert metrics == {"both": 3, "own": 5, "also": 7}
+    assert one.metrics["both"] == 1
