@@ -4,9 +4,9 @@ Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice ha
 linearly annealed learning rate), and those of `agents.ppo_learner`. Truncated games bootstrap from the value of their
 true final observation. Over several processes, each with an equal part of the environments, see `agents.ppo_parallel`.
 
-Collecting and learning either alternate; or, where the learner knows that acting lags, a rollout is learned from while
-the next one is collected, by the policy from before that. The lag is fixed, so the same seed gives the same numbers
-however fast each of the two is.
+Collecting and learning either alternate; or, where the learner knows that acting lags, the last pass over a rollout
+goes beside the collecting of the next, by the policy from before that pass. The lag is fixed, so the same seed gives
+the same numbers however fast each of the two is.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class PPO:
     epochs of minibatch updates and returns their mean metrics; before that it returns None.
 
     Args:
-        learner: improves its network; where its acting lags, while the next rollout is collected, and ``learn`` then
-            returns the metrics of the rollout before.
+        learner: improves its network; where its acting lags, ``learn`` comes back when one pass remains, and returns
+            the metrics of the rollout before.
         generator: the actions' stream of randomness, on the network's device; the same in all processes.
         schedule: of learning rate, entropy bonus and number of epochs, by the steps of all processes.
         num_envs: N, of this process.
@@ -91,7 +91,7 @@ class PPO:
         if overlap:
             self._spare = Rollout(num_steps, num_envs, observation_shape, self.device)
         self._background = (
-            BackgroundRounds(learner.improve, self.device, learner.threads, learner.shared) if overlap else None
+            BackgroundRounds(self._improve_beside, self.device, learner.threads, learner.shared) if overlap else None
         )
         self.generators = {"action": generator, **learner.generators}
         self.schedule = schedule
@@ -170,18 +170,27 @@ class PPO:
         """Learn from the rollout when it is full, or begin to.
 
         Returns:
-            Mean metrics over the minibatches of a rollout: this one, or with ``overlap`` the one before; else None.
+            Mean metrics over the minibatches of a rollout: this one, or where acting lags the one before; else None.
         """
         if not self.rollout.full:
             return None
         if self._background is None:
             return self.learner.improve(self._close_rollout())
         finished = self._background.collect()
-        filled = self._close_rollout()
-        copy_weights(self.learner.network, self.acting_network)
-        self._background.submit([filled])
+        self._background.submit([self._close_rollout()])
         self.rollout, self._spare = self._spare, self.rollout
+        self._background.wait_for_announcement()
         return finished[0] if finished else None
+
+    def _improve_beside(self, rollout: ClosedRollout) -> Metrics:
+        """Improve the network; from the last pass on while the next rollout is collected."""
+
+        def let_act() -> None:
+            assert self._background is not None
+            copy_weights(self.learner.network, self.acting_network)
+            self._background.announce()
+
+        return self.learner.improve(rollout, before_last_pass=let_act)
 
     @torch.no_grad()
     def _close_rollout(self) -> ClosedRollout:

@@ -4,8 +4,8 @@ Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice ha
 minibatch, value clipping, Adam with eps 1e-5, a gradient norm limit). Steps that auto-reset invents are left out of
 every loss.
 
-Where acting lags, the policy that acted is one improvement behind the one that learns, and a ratio to it would have
-used up its clip range before learning begins. So ratios and clipped values are held near what the network says when it
+Where acting lags, the policy that acted is one pass over a rollout behind the one that learns, and a ratio to it would
+have used up some of its clip range before learning begins. So ratios and clipped values are held near what the network says when it
 first sees a transition, and the distance from there to the policy that acted is a fixed importance weight: decoupled
 PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's updates.
 """
@@ -61,7 +61,7 @@ class PPOLearner:
         augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
             frames.
         autocast_dtype: torch.bfloat16 or None.
-        acting_lags: rollouts come from the network as it was one improvement ago.
+        acting_lags: rollouts come from the network as it was before the last pass over the rollout before.
         threads: CPU threads of learning where acting lags, for each part; None leaves torch's number.
         processes: this one among those that learn together.
     """
@@ -124,15 +124,23 @@ class PPOLearner:
         if self.auxiliary is not None:
             self.auxiliary.averaged.release()
 
-    def improve(self, rollout: ClosedRollout) -> Metrics:
-        """Improve the network on a rollout; mean metrics over its minibatches."""
+    def improve(self, rollout: ClosedRollout, before_last_pass: Callable[[], None] | None = None) -> Metrics:
+        """Improve the network on a rollout; mean metrics over its minibatches.
+
+        Args:
+            rollout: what to learn from.
+            before_last_pass: called when a single pass over it remains.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rollout.learning_rate
         batch, happened, counts = rollout.batch, rollout.happened, rollout.counts
         value_error = (batch.return_ - batch.value)[happened]
         ahead = iter(rollout.frames)
         means = DeviceMeans()
-        for first in rollout.updates[:: self.num_minibatches]:
+        passes = rollout.updates[:: self.num_minibatches]
+        for first in passes:
+            if first == passes[-1] and before_last_pass is not None:
+                before_last_pass()
             order = torch.randperm(len(happened), generator=self.generators["minibatch"])
             order = happened[order.to(self.device)]
             parts = split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes)

@@ -28,9 +28,10 @@ from agents.rollout import ClosedRollout, PPOBatch
 from agents.terms import Term, add_gradients, add_terms
 
 
-def test_acting_lags_by_one_rollout():
-    """The same as a plain loop that learns at once but tells the acting network before that."""
-    agent, twin = make_ppo(overlap=True), make_ppo(overlap=True)
+@pytest.mark.parametrize("num_epochs", [1, 2, 3])
+def test_acting_lags_by_one_pass(num_epochs):
+    """The same as a plain loop that learns at once but tells the acting network before the last pass."""
+    agent, twin = (make_ppo(overlap=True, num_epochs=num_epochs) for _ in range(2))
     env, other = ScriptedEnv(), ScriptedEnv()
     step, twin_step, late = env.reset(), other.reset(), None
     for iteration in range(4):
@@ -40,10 +41,17 @@ def test_acting_lags_by_one_rollout():
             assert mine.action.tolist() == theirs.action.tolist()
         metrics = agent.learn()
         assert metrics == late
-        assert agent.updates == (iteration + 1) * 6
-        closed = twin._close_rollout()
-        copy_weights(twin.learner.network, twin.acting_network)
-        late = twin.learner.improve(closed)
+        assert agent.updates == (iteration + 1) * 3 * num_epochs
+        before = weights(twin)
+        told = []
+
+        def tell(told=told):
+            copy_weights(twin.learner.network, twin.acting_network)
+            told.append(weights(twin))
+
+        late = twin.learner.improve(twin._close_rollout(), tell)
+        assert len(told) == 1
+        assert torch.equal(told[0], before) == (num_epochs == 1)
         assert agent.steps == twin.steps
     encoder = agent.encoder  # waits for the last one
     assert torch.equal(encoder.linear.weight, twin.learner.network.encoder.linear.weight)
