@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -18,8 +18,8 @@ Out = TypeVar("Out")
 class BackgroundRounds(Generic[In, Out]):
     """Works on one round at a time; on a GPU in a stream of its own, beside whatever the caller computes.
 
-    What a round starts from, from where on it may go beside the caller (`announce`) and when its results are taken in
-    is up to the two, so the outcome does not depend on which is faster.
+    What a round starts from and when its results are taken in is up to the caller, so the outcome does not
+    depend on which of the two is faster.
 
     Args:
         work: from one input to one output. The output must be on the CPU: memory of one GPU stream must not be
@@ -44,7 +44,6 @@ class BackgroundRounds(Generic[In, Out]):
         self._threads = threads
         self._pool = ThreadPoolExecutor(1, "learner", initializer=self._begin)
         self._round: Future[list[Out]] | None = None
-        self._announced: Future[torch.cuda.Event | None] = Future()
 
     def submit(self, inputs: Sequence[In]) -> None:
         """Start a round; the one before must have been collected."""
@@ -53,19 +52,7 @@ class BackgroundRounds(Generic[In, Out]):
             self._stream.wait_stream(
                 torch.cuda.current_stream(self._stream.device)
             )  # the caller's writes to what the round reads
-        self._announced = Future()
         self._round = self._pool.submit(self._run, list(inputs))
-
-    def announce(self) -> None:
-        """By ``work``, once in a round: what the caller needs of it is written."""
-        self._announced.set_result(None if self._stream is None else self._stream.record_event())
-
-    def wait_for_announcement(self) -> None:
-        """Wait until the round under way announces; or is over, as one is that failed before."""
-        self._help_until(self._announced)
-        event = self._announced.result()
-        if event is not None and self._stream is not None:
-            torch.cuda.current_stream(self._stream.device).wait_event(event)
 
     def wait(self) -> list[Out]:
         """The outputs of the round under way, once it is done; nothing if there is none.
@@ -75,7 +62,8 @@ class BackgroundRounds(Generic[In, Out]):
         """
         if self._round is None:
             return []
-        self._help_until(self._round)
+        if self._shared is not None:
+            self._shared.lend_a_hand(self._round)
         return self._round.result()
 
     def collect(self) -> list[Out]:
@@ -91,18 +79,10 @@ class BackgroundRounds(Generic[In, Out]):
         self._round = Future()
         self._round.set_result(list(outputs))
 
-    def _help_until(self, done: Future[Any]) -> None:
-        if self._shared is not None:
-            self._shared.lend_a_hand(done)
-
     def _begin(self) -> None:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of this thread alone, once another one has computed with its own
 
     def _run(self, inputs: list[In]) -> list[Out]:
-        try:
-            with contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
-                return [self._work(each) for each in inputs]
-        finally:
-            if not self._announced.done():
-                self._announced.set_result(None)
+        with contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
+            return [self._work(each) for each in inputs]

@@ -4,9 +4,9 @@ Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice ha
 linearly annealed learning rate), and those of `agents.ppo_learner`. Truncated games bootstrap from the value of their
 true final observation. Over several processes, each with an equal part of the environments, see `agents.ppo_parallel`.
 
-Collecting and learning either alternate; or, where the learner knows that acting lags, the last pass over a rollout
-goes beside the collecting of the next, by the policy from before that pass. The lag is fixed, so the same seed gives
-the same numbers however fast each of the two is.
+Collecting and learning alternate; or, where the learner has a thread of its own, a rollout that is passed over few
+times is learned from while the next one is collected, by the policy from before that. The lag is fixed, so the same
+seed gives the same numbers however fast each of the two is.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class PPO:
     epochs of minibatch updates and returns their mean metrics; before that it returns None.
 
     Args:
-        learner: improves its network; where its acting lags, ``learn`` comes back when one pass remains, and returns
-            the metrics of the rollout before.
+        learner: improves its network; where it does so beside acting, while the next rollout is collected, and
+            ``learn`` then returns the metrics of the rollout before.
         generator: the actions' stream of randomness, on the network's device; the same in all processes.
         schedule: of learning rate, entropy bonus and number of epochs, by the steps of all processes.
         num_envs: N, of this process.
@@ -51,6 +51,8 @@ class PPO:
         gae_lambda: lambda of generalised advantage estimation.
         clip_reward: learn from the sign of the reward.
         life_loss_ends_return: a lost life ends the return (never the game).
+        most_passes_beside: a learner beside acting takes turns with it all the same for rollouts that are passed over
+            more often than that: acting would lag by as many passes.
 
     The replay that the learner's auxiliary frames may come from takes every step. It is saved by itself
     (`SequenceReplay.save`).
@@ -73,13 +75,14 @@ class PPO:
         gae_lambda: float = 0.95,
         clip_reward: bool = True,
         life_loss_ends_return: bool = False,
+        most_passes_beside: int = 4,
     ) -> None:
         if num_envs * (num_steps // 2) < learner.num_minibatches:  # every other step may be invented by auto-reset
             raise ValueError(
                 f"{num_envs} environments x {num_steps} steps are too few for {learner.num_minibatches} minibatches: "
                 "give more steps or fewer minibatches"
             )
-        overlap = learner.acting_lags
+        overlap = learner.beside_acting
         if overlap and learner.processes.are_several:
             raise ValueError("collecting and learning overlap in a single process only")
         self.learner = learner
@@ -91,7 +94,7 @@ class PPO:
         if overlap:
             self._spare = Rollout(num_steps, num_envs, observation_shape, self.device)
         self._background = (
-            BackgroundRounds(self._improve_beside, self.device, learner.threads, learner.shared) if overlap else None
+            BackgroundRounds(learner.improve, self.device, learner.threads, learner.shared) if overlap else None
         )
         self.generators = {"action": generator, **learner.generators}
         self.schedule = schedule
@@ -99,9 +102,11 @@ class PPO:
         self.gae_lambda = gae_lambda
         self.clip_reward = clip_reward
         self.life_loss_ends_return = life_loss_ends_return
+        self.most_passes_beside = most_passes_beside
         self._acting = ActingEncoder(self.acting_network.encoder, learner.autocast_dtype)
         self.steps = 0
         self.updates = 0  # those under way included
+        self._acting_lags = False  # in the rollout that is being collected
         self._lives = np.zeros(num_envs, dtype=np.int32)
         self._action = np.zeros(num_envs, dtype=np.int64)
 
@@ -170,27 +175,25 @@ class PPO:
         """Learn from the rollout when it is full, or begin to.
 
         Returns:
-            Mean metrics over the minibatches of a rollout: this one, or where acting lags the one before; else None.
+            Mean metrics over the minibatches of a rollout: this one, or the one before where this one is learned from
+            beside acting; None where there is none such.
         """
         if not self.rollout.full:
             return None
         if self._background is None:
             return self.learner.improve(self._close_rollout())
         finished = self._background.collect()
-        self._background.submit([self._close_rollout()])
-        self.rollout, self._spare = self._spare, self.rollout
-        self._background.wait_for_announcement()
-        return finished[0] if finished else None
-
-    def _improve_beside(self, rollout: ClosedRollout) -> Metrics:
-        """Improve the network; from the last pass on while the next rollout is collected."""
-
-        def let_act() -> None:
-            assert self._background is not None
+        filled = self._close_rollout()
+        self._acting_lags = len(filled.updates) <= self.most_passes_beside * self.learner.num_minibatches
+        if self._acting_lags:
             copy_weights(self.learner.network, self.acting_network)
-            self._background.announce()
-
-        return self.learner.improve(rollout, before_last_pass=let_act)
+            self._background.submit([filled])
+            self.rollout, self._spare = self._spare, self.rollout
+        else:
+            self._background.submit([filled])
+            finished = self._background.collect()
+            copy_weights(self.learner.network, self.acting_network)
+        return finished[0] if finished else None
 
     @torch.no_grad()
     def _close_rollout(self) -> ClosedRollout:
@@ -206,7 +209,7 @@ class PPO:
         updates = range(self.updates, self.updates + num_epochs * self.learner.num_minibatches)
         self.updates = updates.stop
         ahead = [] if self.learner.frames is None else self.learner.frames.ahead(updates)
-        return ClosedRollout(batch, happened, counts, rate, entropy_coefficient, updates, ahead)
+        return ClosedRollout(batch, happened, counts, rate, entropy_coefficient, updates, ahead, self._acting_lags)
 
     def _wait(self) -> list[Metrics]:
         """Let the learning under way come to its end; its metrics are returned when the next rollout is full."""
@@ -254,7 +257,7 @@ class PPO:
         }
         if self.replay is not None and self.replay.directory is not None:
             state["replay"] = self.replay.mark()
-        if self._background is not None:
+        if self._acting_lags:
             state["acting_network"] = self.acting_network.state_dict()
             state["waiting"] = waiting
         return state
@@ -274,5 +277,6 @@ class PPO:
         self._action = state["action"].cpu().numpy()
         self.rollout.position = 0
         if self._background is not None:
+            self._acting_lags = "acting_network" in state
             self.acting_network.load_state_dict(state.get("acting_network", state["network"]))
             self._background.restore(state.get("waiting", []))

@@ -4,8 +4,8 @@ Departures from Schulman et al., 2017 (arXiv 1707.06347): those that practice ha
 minibatch, value clipping, Adam with eps 1e-5, a gradient norm limit). Steps that auto-reset invents are left out of
 every loss.
 
-Where acting lags, the policy that acted is one pass over a rollout behind the one that learns, and a ratio to it would
-have used up some of its clip range before learning begins. So ratios and clipped values are held near what the network says when it
+Where acting lagged, the policy that acted is one improvement behind the one that learns, and a ratio to it would have
+used up its clip range before learning begins. So ratios and clipped values are held near what the network says when it
 first sees a transition, and the distance from there to the policy that acted is a fixed importance weight: decoupled
 PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's updates.
 """
@@ -45,8 +45,8 @@ objectives, through a target's, forward only. How a minibatch is divided between
 class PPOLearner:
     """The network that learns and its optimiser.
 
-    Where acting lags, on a CPU, the gradient of a minibatch is computed in parts, and the thread that acts computes
-    some of them whenever it has filled a rollout and waits (`SharedWork`).
+    Where another thread acts, on a CPU, the gradient of a minibatch is computed in parts, and that thread computes some
+    of them whenever it has filled a rollout and waits (`SharedWork`).
 
     Args:
         network: encoder under policy and value heads, on its device.
@@ -61,8 +61,8 @@ class PPOLearner:
         augmentation: applied once to the frames of the RL loss (the ``augment`` objective), or None for plain
             frames.
         autocast_dtype: torch.bfloat16 or None.
-        acting_lags: rollouts come from the network as it was before the last pass over the rollout before.
-        threads: CPU threads of learning where acting lags, for each part; None leaves torch's number.
+        beside_acting: another thread acts.
+        threads: CPU threads of learning beside acting, for each part; None leaves torch's number.
         processes: this one among those that learn together.
     """
 
@@ -79,7 +79,7 @@ class PPOLearner:
         frames: AuxiliaryFrames | None = None,
         augmentation: Augmentation | None = None,
         autocast_dtype: torch.dtype | None = None,
-        acting_lags: bool = False,
+        beside_acting: bool = False,
         threads: int | None = None,
         processes: Processes = Processes(),  # noqa: B008 (immutable)
     ) -> None:
@@ -93,11 +93,11 @@ class PPOLearner:
         self.auxiliary: AuxiliaryLoss | None = None if frames is None else frames.auxiliary
         self.augmentation = augmentation
         self.autocast_dtype = autocast_dtype
-        self.acting_lags = acting_lags
+        self.beside_acting = beside_acting
         self.processes = processes
         self.device = next(network.parameters()).device
         self.threads = threads
-        self.shared = SharedWork(threads) if acting_lags and self.device.type == "cpu" else None
+        self.shared = SharedWork(threads) if beside_acting and self.device.type == "cpu" else None
         self.modules: list[nn.Module] = [network]
         if self.auxiliary is not None:
             self.modules.append(self.auxiliary.objective)
@@ -124,23 +124,15 @@ class PPOLearner:
         if self.auxiliary is not None:
             self.auxiliary.averaged.release()
 
-    def improve(self, rollout: ClosedRollout, before_last_pass: Callable[[], None] | None = None) -> Metrics:
-        """Improve the network on a rollout; mean metrics over its minibatches.
-
-        Args:
-            rollout: what to learn from.
-            before_last_pass: called when a single pass over it remains.
-        """
+    def improve(self, rollout: ClosedRollout) -> Metrics:
+        """Improve the network on a rollout; mean metrics over its minibatches."""
         for group in self.optimizer.param_groups:
             group["lr"] = rollout.learning_rate
         batch, happened, counts = rollout.batch, rollout.happened, rollout.counts
         value_error = (batch.return_ - batch.value)[happened]
         ahead = iter(rollout.frames)
         means = DeviceMeans()
-        passes = rollout.updates[:: self.num_minibatches]
-        for first in passes:
-            if first == passes[-1] and before_last_pass is not None:
-                before_last_pass()
+        for first in rollout.updates[:: self.num_minibatches]:
             order = torch.randperm(len(happened), generator=self.generators["minibatch"])
             order = happened[order.to(self.device)]
             parts = split_minibatches(order, batch.advantage, self.num_minibatches, counts, self.processes)
@@ -200,11 +192,11 @@ class PPOLearner:
     def _rl_loss(self, rollout: ClosedRollout, part: Minibatch, number: int, transitions: PPOBatch) -> Term:
         """The loss of some transitions, those of ``part``.
 
-        Where acting lags, ``rollout`` is told in its first epoch what the network says then.
+        Where acting lagged, ``rollout`` is told in its first epoch what the network says then.
         """
         with self.autocast():
             output = self.network(transitions.observation)
-        if self.acting_lags and number in rollout.updates[: self.num_minibatches]:
+        if rollout.acting_lagged and number in rollout.updates[: self.num_minibatches]:
             transitions = anchored(output, transitions)
             for name in ("log_prob", "weight", "value"):
                 getattr(rollout.batch, name)[part.rows] = getattr(transitions, name)

@@ -38,6 +38,7 @@ class ClosedRollout(NamedTuple):
     entropy_coefficient: float
     updates: range  # numbers of the updates on it: as many for each epoch
     frames: list[Observations]  # of each auxiliary loss on it, in order, where they come from a replay
+    acting_lagged: bool  # it was collected by the policy from before the last improvement
 
 
 class Rollout:

@@ -152,7 +152,7 @@ def build_ppo(
         frames=frames,
         augmentation=parse_augmentation(config.augmentation) if config.objective == "augment" else None,
         autocast_dtype=autocast_dtype,
-        acting_lags=config.overlap == "on",
+        beside_acting=config.overlap == "on",
         threads=learner_threads(config, device),
         processes=processes,
     )
@@ -177,6 +177,7 @@ def build_ppo(
         gae_lambda=config.gae_lambda,
         clip_reward=config.clip_reward,
         life_loss_ends_return=config.life_loss,
+        most_passes_beside=config.overlap_epochs,
     )
 
 

@@ -84,6 +84,12 @@ class TrainConfig:
     num_steps: int = option(128, "PPO: steps of each environment per rollout", min=1, when=PPO_ONLY)
     num_epochs: int = option(4, "PPO: passes over each rollout", min=1, when=PPO_ONLY)
     anneal_epochs: bool = option(False, "PPO: let the passes become fewer, down to 1 at --total-steps", when=PPO_ONLY)
+    overlap_epochs: int = option(
+        4,
+        "PPO: most passes over a rollout that go beside the collecting of the next; with more the two take turns",
+        min=1,
+        when=PPO_ONLY | {"overlap": ("auto", "on")},
+    )
     num_minibatches: int = option(8, "PPO: minibatches per pass", min=1, when=PPO_ONLY)
     warmup: float = option(
         0.0,

@@ -195,7 +195,7 @@ def make_ppo(*, seed=0, network=None, auxiliary=None, overlap=False, **options):
         network or make_network(seed),
         {name: streams[name] for name in ("minibatch", "augmentation")},
         frames=frames,
-        acting_lags=overlap,
+        beside_acting=overlap,
         processes=processes,
         **take(*names, num_minibatches=3),
     )

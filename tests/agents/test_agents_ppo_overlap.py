@@ -28,35 +28,62 @@ from agents.rollout import ClosedRollout, PPOBatch
 from agents.terms import Term, add_gradients, add_terms
 
 
-@pytest.mark.parametrize("num_epochs", [1, 2, 3])
-def test_acting_lags_by_one_pass(num_epochs):
-    """The same as a plain loop that learns at once but tells the acting network before the last pass."""
-    agent, twin = (make_ppo(overlap=True, num_epochs=num_epochs) for _ in range(2))
+def passes_become_fewer():
+    """Options with two passes over the first three rollouts and one over those after them."""
+    return {"total_steps": 9 * 12 * len(MIXED), "num_epochs": 2, "anneal_epochs": True, "anneal": False}
+
+
+@pytest.mark.parametrize(("most_passes_beside", "in_turns"), [(2, 0), (1, 3)])
+def test_few_passes_go_beside_acting_and_more_take_turns(most_passes_beside, in_turns):
+    """The same as a plain loop that learns at once, but tells the acting network before that where passes are few."""
+    options = {"most_passes_beside": most_passes_beside, **passes_become_fewer()}
+    agent, twin = (make_ppo(overlap=True, **options) for _ in range(2))
     env, other = ScriptedEnv(), ScriptedEnv()
-    step, twin_step, late = env.reset(), other.reset(), None
-    for iteration in range(4):
+    step, twin_step = env.reset(), other.reset()
+    lagged, history, expected = [], [], []
+    for number in range(6):
         trace, step = collect(agent, env, step)
         twin_trace, twin_step = collect(twin, other, twin_step)
         for mine, theirs in zip(trace, twin_trace, strict=True):
             assert mine.action.tolist() == theirs.action.tolist()
-        metrics = agent.learn()
-        assert metrics == late
-        assert agent.updates == (iteration + 1) * 3 * num_epochs
-        before = weights(twin)
-        told = []
-
-        def tell(told=told):
+        history.append(agent.learn())
+        closed = twin._close_rollout()
+        lagged.append(closed.acting_lagged)
+        twin._acting_lags = number >= in_turns
+        if twin._acting_lags:
             copy_weights(twin.learner.network, twin.acting_network)
-            told.append(weights(twin))
-
-        late = twin.learner.improve(twin._close_rollout(), tell)
-        assert len(told) == 1
-        assert torch.equal(told[0], before) == (num_epochs == 1)
+        expected.append(twin.learner.improve(closed))
+        if not twin._acting_lags:
+            copy_weights(twin.learner.network, twin.acting_network)
         assert agent.steps == twin.steps
-    encoder = agent.encoder  # waits for the last one
-    assert torch.equal(encoder.linear.weight, twin.learner.network.encoder.linear.weight)
+    assert lagged == [number > in_turns for number in range(6)]
+    assert history == [*expected[:in_turns], None, *expected[in_turns:-1]]
+    assert torch.equal(agent.encoder.linear.weight, twin.learner.network.encoder.linear.weight)  # waits
     assert torch.equal(weights(agent), weights(twin))
     assert not torch.equal(agent.learner.network.policy.weight, agent.acting_network.policy.weight)
+
+
+@pytest.mark.parametrize("iterations", [1, 5])  # while they take turns, and beside acting
+def test_continues_to_the_bit_where_only_few_passes_go_beside_acting(iterations):
+    options = {"overlap": True, "most_passes_beside": 1, **passes_become_fewer()}
+    agent, twin = make_ppo(**options), make_ppo(**options)
+    env = ScriptedEnv()
+    step, _ = train(agent, env, env.reset(), iterations)
+    twin.load_state_dict(saved(agent))
+    env_then = copy.deepcopy(env)
+    _, history = train(agent, env, step, 3)
+    _, twin_history = train(twin, env_then, step, 3)
+    assert twin_history == history
+    assert torch.equal(twin.encoder.linear.weight, agent.encoder.linear.weight)
+
+
+def test_rollouts_of_the_newest_policy_are_learned_from_as_in_turns():
+    """Alternating agents and those that could overlap do the same as long as acting does not lag."""
+    one, two = (make_ppo(overlap=overlap, most_passes_beside=1, num_epochs=2) for overlap in (False, True))
+    two.learner.shared = None  # undivided, for the same numbers to the bit
+    histories = [train(each, env := ScriptedEnv(), env.reset(), 3)[1] for each in (one, two)]
+    assert histories[0] == histories[1]
+    assert torch.equal(one.encoder.linear.weight, two.encoder.linear.weight)
 
 
 def test_alternating_and_overlapping_begin_alike():
@@ -271,7 +298,7 @@ def test_numbers_do_not_depend_on_who_computes_a_part(monkeypatch):
 def test_two_threads_have_as_much_to_do(frames, every, expected):
     auxiliary = None if frames is None else make_auxiliary(SpyObjective(), batch_size=frames, every=every)
     agent = make_ppo(overlap=True, auxiliary=auxiliary)
-    rollout = ClosedRollout(None, None, [15], 0.0, 0.0, range(6), [])
+    rollout = ClosedRollout(None, None, [15], 0.0, 0.0, range(6), [], True)
     minibatch = PPOBatch(*(torch.zeros(15, *shape) for shape in (SHAPE, *([()] * 7))))
     part = Minibatch(torch.arange(15), 1.0, 15, None)
     terms = agent.learner._terms(rollout._replace(batch=minibatch), part, 1, minibatch, iter(()))
