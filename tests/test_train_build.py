@@ -1,11 +1,16 @@
 """What ``auto`` comes to, and how CPU threads are divided."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
-from relic_rl.train_build import decided, learner_threads
+from agents.ppo import PPO
+from relic_rl.runtime.config import parse_config
+from relic_rl.runtime.distributed import Processes
+from relic_rl.runtime.seeding import Streams
+from relic_rl.train_build import build_agent, build_env, build_networks, decided, learner_threads
 from relic_rl.train_options import TrainConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -41,3 +46,17 @@ def test_acting_has_one_thread_and_learning_half_or_the_others(agent: str, threa
     assert torch.get_num_threads() == threads
     assert learner_threads(TrainConfig(agent=agent, overlap="on"), CPU) == left
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(("overlap", "beside_acting"), [("on", True), ("off", False)])
+def test_ppo_learns_beside_acting_where_it_is_told_to(overlap: str, beside_acting: bool, tmp_path: Path) -> None:
+    options = ["--env", "relic/Catch-v0", "--num-envs", "2", "--objective", "none", "--overlap", overlap]
+    if beside_acting:
+        options += ["--overlap-epochs", "3"]
+    config, streams = parse_config(TrainConfig, options, kind="train"), Streams(0)
+    env = build_env(config, "train_env", config.num_envs, streams, 1)
+    networks = build_networks(config, env, streams, CPU)
+    agent = build_agent(config, env, networks, streams, CPU, None, tmp_path, Processes(), resumed=False)
+    assert isinstance(agent, PPO)
+    assert agent.learner.beside_acting == beside_acting
+    assert agent.most_passes_beside == (3 if beside_acting else 4)
