@@ -51,8 +51,8 @@ class PPO:
         gae_lambda: lambda of generalised advantage estimation.
         clip_reward: learn from the sign of the reward.
         life_loss_ends_return: a lost life ends the return (never the game).
-        most_passes_beside: a learner beside acting takes turns with it all the same for rollouts that are passed over
-            more often than that: acting would lag by as many passes.
+        most_passes_beside: most passes over a rollout that go beside acting; with more, learning and acting take turns,
+            since acting would lag by all of them.
 
     The replay that the learner's auxiliary frames may come from takes every step. It is saved by itself
     (`SequenceReplay.save`).
@@ -75,7 +75,7 @@ class PPO:
         gae_lambda: float = 0.95,
         clip_reward: bool = True,
         life_loss_ends_return: bool = False,
-        most_passes_beside: int = 4,
+        most_passes_beside: int = 1,
     ) -> None:
         if num_envs * (num_steps // 2) < learner.num_minibatches:  # every other step may be invented by auto-reset
             raise ValueError(
@@ -176,7 +176,8 @@ class PPO:
 
         Returns:
             Mean metrics over the minibatches of a rollout: this one, or the one before where this one is learned from
-            beside acting; None where there is none such.
+            beside acting; None while there are none to tell. Where the two begin to take turns those of the rollout
+            before are passed over.
         """
         if not self.rollout.full:
             return None

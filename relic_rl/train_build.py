@@ -239,13 +239,15 @@ def decided(
     """The options with what each ``auto`` has come to.
 
     Acting and learning overlap beside a GPU, and for PPO, whose rollouts are long enough, on the cores of a CPU; not
-    where several processes of PPO would have to agree on the order of the two.
+    where several processes of PPO would have to agree on the order of the two, nor where all rollouts
+    have too many passes.
     """
     overlap = config.overlap
     if overlap == "auto" and config.agent == "r2d2":
         overlap = "on" if device.type == "cuda" else "off"
     elif overlap == "auto":
-        overlap = "on" if num_processes == 1 and (device.type == "cuda" or threads > 1) else "off"
+        allowed = num_processes == 1 and config.fewest_passes <= config.overlap_epochs
+        overlap = "on" if allowed and (device.type == "cuda" or threads > 1) else "off"
     return dataclasses.replace(config, precision=precision, overlap=overlap)
 
 

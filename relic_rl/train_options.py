@@ -77,7 +77,8 @@ class TrainConfig:
     life_loss: bool = option(False, "a lost life ends the return in training (never the game)")
     overlap: Literal["auto", "on", "off"] = option(
         "auto",
-        "learn beside acting, which then lags by one round of updates; auto = on with a GPU, PPO: or with 2 threads",
+        "learn beside acting, which then lags by a round of updates (PPO: see --overlap-epochs); auto = on with a GPU, "
+        "PPO: or with 2 threads",
     )
 
     # ---- PPO
@@ -85,7 +86,7 @@ class TrainConfig:
     num_epochs: int = option(4, "PPO: passes over each rollout", min=1, when=PPO_ONLY)
     anneal_epochs: bool = option(False, "PPO: let the passes become fewer, down to 1 at --total-steps", when=PPO_ONLY)
     overlap_epochs: int = option(
-        4,
+        1,
         "PPO: most passes over a rollout that go beside the collecting of the next; with more the two take turns",
         min=1,
         when=PPO_ONLY | {"overlap": ("auto", "on")},
@@ -195,6 +196,11 @@ class TrainConfig:
     )
 
     @property
+    def fewest_passes(self) -> int:
+        """PPO: passes over a rollout, where they are fewest."""
+        return 1 if self.anneal_epochs else self.num_epochs
+
+    @property
     def frames_per_update(self) -> int:
         """Transitions an optimiser step trains on, all that can be."""
         if self.agent == "r2d2":
@@ -211,6 +217,11 @@ class TrainConfig:
             yield (
                 f"rollouts of {self.num_envs} x {self.num_steps} steps in --num-minibatches {self.num_minibatches}: "
                 "give at least 2 steps, and fewer minibatches so that each holds at least 2 transitions"
+            )
+        if self.agent == "ppo" and self.overlap == "on" and self.fewest_passes > self.overlap_epochs:
+            yield (
+                f"--overlap on with --overlap-epochs {self.overlap_epochs} has no effect on rollouts of at least "
+                f"{self.fewest_passes} passes: raise --overlap-epochs or give --overlap off"
             )
         if self.agent == "r2d2" and self.sequence_overlap >= self.sequence_length:
             yield (

@@ -199,7 +199,7 @@ def make_ppo(*, seed=0, network=None, auxiliary=None, overlap=False, **options):
         processes=processes,
         **take(*names, num_minibatches=3),
     )
-    defaults = {"num_envs": num_envs, "observation_shape": SHAPE, "num_steps": 12}
+    defaults = {"num_envs": num_envs, "observation_shape": SHAPE, "num_steps": 12, "most_passes_beside": 4}
     return PPO(learner, streams["action"], schedule, **(defaults | options))
 
 

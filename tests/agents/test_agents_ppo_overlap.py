@@ -34,13 +34,21 @@ def passes_become_fewer():
 
 
 @pytest.mark.parametrize(("most_passes_beside", "in_turns"), [(2, 0), (1, 3)])
-def test_few_passes_go_beside_acting_and_more_take_turns(most_passes_beside, in_turns):
+def test_few_passes_go_beside_acting_and_more_take_turns(most_passes_beside, in_turns, monkeypatch):
     """The same as a plain loop that learns at once, but tells the acting network before that where passes are few."""
     options = {"most_passes_beside": most_passes_beside, **passes_become_fewer()}
     agent, twin = (make_ppo(overlap=True, **options) for _ in range(2))
     env, other = ScriptedEnv(), ScriptedEnv()
     step, twin_step = env.reset(), other.reset()
     lagged, history, expected = [], [], []
+    close = agent._close_rollout
+
+    def watch():
+        closed = close()
+        lagged.append(closed.acting_lagged)
+        return closed
+
+    monkeypatch.setattr(agent, "_close_rollout", watch)
     for number in range(6):
         trace, step = collect(agent, env, step)
         twin_trace, twin_step = collect(twin, other, twin_step)
@@ -48,7 +56,6 @@ def test_few_passes_go_beside_acting_and_more_take_turns(most_passes_beside, in_
             assert mine.action.tolist() == theirs.action.tolist()
         history.append(agent.learn())
         closed = twin._close_rollout()
-        lagged.append(closed.acting_lagged)
         twin._acting_lags = number >= in_turns
         if twin._acting_lags:
             copy_weights(twin.learner.network, twin.acting_network)
@@ -307,7 +314,7 @@ def test_two_threads_have_as_much_to_do(frames, every, expected):
     assert [(names[term.func], len(some)) for term, some in zip(terms, images, strict=True)] == expected
 
 
-def test_a_single_process_on_a_cpu_divides_only_where_acting_lags():
+def test_a_single_process_on_a_cpu_divides_only_beside_acting():
     assert make_ppo().learner.shared is None
     assert make_ppo(overlap=True).learner.shared is not None
 
