@@ -55,10 +55,6 @@ def compare(config: CompareConfig) -> int:
         return _report_existing(config)
     plan = compare_plan.make_plan(config)
     compare_styles.check_styles(config.styles, [run.env for run in plan.runs])
-    if config.run_dir is not None:
-        there = Path(config.run_dir)
-        earlier = compare_plan.earlier_decisions(there)
-        compare_plan.check_existing(plan if earlier is None else compare_plan.with_decisions(plan, earlier), there)
     if config.launcher == "ray":
         _join_cluster(config.ray_address)
     failed: list[Outcome] = []
