@@ -39,16 +39,18 @@ def step(
         guard: measures and clips their gradients.
         seen: metrics and batch by name, for the record should the run be lost.
         auxiliary: the representation loss that is part of ``loss``, or None.
-        encoder: the online encoder, which the target follows.
+        encoder: the online encoder, whose filters are kept centred and which the target follows.
 
     Returns:
         The gradients' global norm before clipping, a detached scalar.
     """
     with section("optimiser"):
+        encoder.centre_gradients()
         # The same number in every process, so that all skip an update or none.
         norm = guard.clip(parameters, mean_over_processes(loss), seen)
         if guard.sound:
             optimizer.step()
+            encoder.centre_weights()
     if guard.sound and auxiliary is not None:
         with section("auxiliary target"):
             auxiliary.objective.update_target(encoder)

@@ -116,9 +116,11 @@ class PretrainLearner:
         # The same number in every process, so that all skip an update or none.
         loss = mean_over_processes(torch.stack(losses).mean())
         self._scaler.unscale_(self.optimiser)
+        self.encoder.centre_gradients()
         norm = self.guard.clip(self._trained, loss)
         if self.guard.sound:
             self._scaler.step(self.optimiser)
+            self.encoder.centre_weights()
             self._move_target()
         if self.dtype == torch.float16:
             self._scaler.update()

@@ -78,6 +78,9 @@ def test_run_directory_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(made_by["data_fingerprint"]) == 64
     assert made_by["normalisation"] == "pixels / 255"
     assert str(tmp_path) not in json.dumps(made_by)
+    learned = load_file(run / "encoder.safetensors")
+    assert learned["conv1.bias"].any()
+    assert max(learned[name].flatten(1).mean(1).abs().max() for name in learned if name.endswith("weight")) < 1e-7
     load_critic_weights(run / "critic.safetensors", Critic(512, 16, 8))
     assert "run directory" in capsys.readouterr().out
 

@@ -13,6 +13,7 @@ from agents.ppo_frames import AuxiliaryFrames
 from agents.ppo_learner import PPOLearner
 from agents.ppo_schedule import Schedule
 from envs.types import EnvStep
+from relic_rl.representation.encoders import Encoder
 from relic_rl.representation.objectives import ObjectiveOutput
 from relic_rl.runtime.distributed import Processes
 
@@ -99,7 +100,7 @@ class ScriptedEnv:
         return EnvStep(*(np.stack([row[name] for row in rows]) for name in EnvStep._fields))
 
 
-class TinyEncoder(nn.Module):
+class TinyEncoder(Encoder):
     """tanh of a linear map of the pixels, uint8 or float in [0, 1]."""
 
     feature_dim = 8
@@ -108,6 +109,9 @@ class TinyEncoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(int(np.prod(SHAPE)), self.feature_dim)
+
+    def feature_maps(self, images):
+        raise AssertionError("it has none")
 
     def forward(self, images):
         pixels = images.flatten(1)

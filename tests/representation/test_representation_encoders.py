@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from relic_rl.representation.encoders import Encoder, ImpalaEncoder, NatureEncoder, build_encoder
-from relic_rl.representation.encoders.base import ImageConv2d, space_to_depth
+from relic_rl.representation.encoders.base import ImageConv2d, centre_, space_to_depth
 
 
 def random_images(*shape: int, seed: int = 0) -> Tensor:
@@ -132,6 +132,60 @@ def test_an_untrained_nature_encoder_overlooks_what_does_not_vary():
     assert features.abs().max() > 0.1
     torch.testing.assert_close(brighter, features, atol=1e-3, rtol=0)
     assert uniform.abs().max() < 1e-4
+
+
+def test_nature_centres_all_its_filters_and_others_none():
+    encoder = NatureEncoder()
+    layers = (encoder.conv1, encoder.conv2, encoder.conv3, encoder.head[1])
+    assert {id(weight) for weight in encoder.centred} == {id(layer.weight) for layer in layers}
+    assert len(encoder.centred) == 4
+    assert build_encoder("impala").centred == ()
+    assert build_encoder("resnet18", in_channels=3).centred == ()
+
+
+def test_centring_around_a_step_is_learning_weights_less_their_mean():
+    """Adam on raw weights whose mean is taken out before use, however far the raw means drift."""
+    torch.manual_seed(0)
+    encoder = NatureEncoder(image_size=(36, 36), feature_dim=5).double()
+    for weight in encoder.centred:
+        centre_(weight.detach())  # to the last of these digits
+    images = random_images(6, 4, 36, 36)
+    raw = {name: value.detach().clone() for name, value in encoder.named_parameters()}
+    for name in ("conv1.weight", "head.1.weight"):
+        raw[name] += 0.1 * torch.randn(len(raw[name]), *[1] * (raw[name].ndim - 1))
+    raw = {name: value.requires_grad_() for name, value in raw.items()}
+
+    def less_mean(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: weight - weight.mean(dim=tuple(range(1, weight.ndim)), keepdim=True) if weight.ndim > 1 else weight
+            for name, weight in weights.items()
+        }
+
+    of_encoder = torch.optim.Adam(encoder.parameters(), lr=1e-2)
+    of_raw = torch.optim.Adam(raw.values(), lr=1e-2)
+    for _ in range(4):
+        of_encoder.zero_grad()
+        (encoder(images) - 1).square().mean().backward()
+        encoder.centre_gradients()
+        of_encoder.step()
+        encoder.centre_weights()
+        of_raw.zero_grad()
+        (nature_by_hand(less_mean(raw), images) - 1).square().mean().backward()
+        of_raw.step()
+    means = torch.cat([weight.detach().flatten(1).mean(1) for weight in raw.values() if weight.ndim > 1])
+    assert means.abs().max() > 0.1
+    for name, value in less_mean(raw).items():
+        torch.testing.assert_close(encoder.state_dict()[name], value.detach(), rtol=1e-7, atol=1e-9)
+
+
+def test_filters_that_are_not_learned_keep_their_means():
+    encoder = NatureEncoder(image_size=(36, 36)).requires_grad_(False)
+    with torch.no_grad():
+        encoder.conv1.weight += 1
+    before = encoder.conv1.weight.clone()
+    encoder.centre_gradients()
+    encoder.centre_weights()
+    assert torch.equal(encoder.conv1.weight, before)
 
 
 @pytest.mark.parametrize("name", ["nature", "impala"])

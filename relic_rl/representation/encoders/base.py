@@ -21,6 +21,8 @@ class Encoder(nn.Module, ABC):
         other_names: what other projects' files of the same architecture call the children, each a mapping from
             our names to theirs; such files may hold more (a classifier). Empty where no other project has it.
         head: maps the coarsest feature map to the features.
+        centred: weights [out, ...] whose filters have mean zero and keep it: agents and pretraining call
+            `centre_gradients` before the optimiser's step and `centre_weights` after it. Of most encoders none.
     """
 
     input_weight: ClassVar[str]
@@ -30,6 +32,25 @@ class Encoder(nn.Module, ABC):
     feature_dim: int
     map_channels: tuple[int, ...]
     head: nn.Module
+
+    @property
+    def centred(self) -> tuple[nn.Parameter, ...]:
+        """Weights whose filters are to have mean zero."""
+        return ()
+
+    @torch.no_grad()
+    def centre_gradients(self) -> None:
+        """Take the mean of each centred filter's gradient out of it, where there is one."""
+        for weight in self.centred:
+            if weight.grad is not None:
+                centre_(weight.grad)
+
+    @torch.no_grad()
+    def centre_weights(self) -> None:
+        """Take the mean out of each centred filter that is being learned."""
+        for weight in self.centred:
+            if weight.grad is not None:
+                centre_(weight)
 
     @abstractmethod
     def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -52,6 +73,15 @@ class Encoder(nn.Module, ABC):
                 f"{type(self).__name__} was built for images [N, {', '.join(map(str, expected))}], "
                 f"got {list(images.shape)}: build it with matching in_channels and image_size"
             )
+
+
+def centre_(filters: Tensor) -> None:
+    """Take the mean out of each filter, in place.
+
+    Args:
+        filters: [out, ...], without a graph.
+    """
+    filters.sub_(filters.mean(dim=tuple(range(1, filters.ndim)), keepdim=True))
 
 
 class ImageConv2d(nn.Conv2d):

@@ -2,13 +2,18 @@
 
 Source: Mnih et al., 2015, "Human-level control through deep reinforcement learning" (Nature 518), methods.
 
-Departures: orthogonal initialisation with gain sqrt(2) and zero biases, the practice of PPO, less the mean of each
-filter; `width` multiplies the channels of all three convolutions.
+Departures: orthogonal initialisation with gain sqrt(2) and zero biases, the practice of PPO; `width` multiplies the
+channels of all three convolutions; every filter has mean zero, from the start and after every update.
 
-The frames of a game have most of their brightness in common, and so, after it and the rectifiers have added up layer by
-layer, have their features: of an untrained encoder they are all but parallel (`benchmarks/initial_features.py`), and
-neither a value nor a similarity can tell one frame from another until training has undone that. A filter of mean zero
-says nothing of what does not vary.
+The frames of a game have most of their brightness in common, and a filter's mean answers to little else. With means
+the features of an untrained encoder, after rectifiers have added that up layer by layer, are all but parallel
+(`benchmarks/initial_features.py`), and neither a value nor a similarity can tell one frame from another until training
+has undone it. And training moves the means: a step of Adam that moves a filter's weights alike moves its answer to the
+whole background, and soon most filters answer to nothing at all (`benchmarks/dead_filters.py`).
+
+Taking the mean out of gradients and weights around the optimiser's step is the same as learning weights whose mean is
+taken out before use: gradient centralisation (Yong et al., 2020, arXiv 2004.01461) in the variant that also keeps
+Adam's steps from moving the means; Huang et al., 2017 (ICCV), centre weights in this way and scale them, too.
 """
 
 import math
@@ -17,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from relic_rl.representation.encoders.base import Encoder, ImageConv2d
+from relic_rl.representation.encoders.base import Encoder, ImageConv2d, centre_
 
 
 class NatureEncoder(Encoder):
@@ -64,9 +69,14 @@ class NatureEncoder(Encoder):
         for layer in (self.conv1, self.conv2, self.conv3, linear):
             nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
             with torch.no_grad():
-                layer.weight.sub_(layer.weight.mean(dim=tuple(range(1, layer.weight.ndim)), keepdim=True))
+                centre_(layer.weight)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+
+    @property
+    def centred(self) -> tuple[nn.Parameter, ...]:
+        """The weights of all four layers."""
+        return tuple(parameter for name, parameter in self.named_parameters() if name.endswith("weight"))
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """The three convolutions' outputs, fine to coarse."""
