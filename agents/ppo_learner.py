@@ -7,7 +7,8 @@ every loss.
 Where acting lagged, the policy that acted is one improvement behind the one that learns, and a ratio to it would have
 used up its clip range before learning begins. So ratios and clipped values are held near what the network says when it
 first sees a transition, and the distance from there to the policy that acted is a fixed importance weight: decoupled
-PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's updates.
+PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's updates. Of a single epoch
+every ratio to that would be 1 and nothing be clipped: there ratios and values stay near those of the policy that acted.
 """
 
 from __future__ import annotations
@@ -192,11 +193,12 @@ class PPOLearner:
     def _rl_loss(self, rollout: ClosedRollout, part: Minibatch, number: int, transitions: PPOBatch) -> Term:
         """The loss of some transitions, those of ``part``.
 
-        Where acting lagged, ``rollout`` is told in its first epoch what the network says then.
+        Where acting lagged and there are more epochs, ``rollout`` is told in its first what the network says then.
         """
         with self.autocast():
             output = self.network(transitions.observation)
-        if rollout.acting_lagged and number in rollout.updates[: self.num_minibatches]:
+        first_epoch = rollout.updates[: self.num_minibatches]
+        if rollout.acting_lagged and number in first_epoch and len(rollout.updates) > len(first_epoch):
             transitions = anchored(output, transitions)
             for name in ("log_prob", "weight", "value"):
                 getattr(rollout.batch, name)[part.rows] = getattr(transitions, name)

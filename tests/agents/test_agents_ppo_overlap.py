@@ -211,6 +211,35 @@ def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeyp
     assert (shifted > 10) == overlap
 
 
+def test_a_single_pass_beside_acting_is_held_near_the_policy_that_acted(monkeypatch):
+    agent = make_ppo(overlap=True, learning_rate=0.1, num_epochs=1)
+    env = ScriptedEnv()
+    _, step = collect(agent, env, env.reset())
+    agent.learn()
+    collect(agent, env, step)
+    assert agent.guard.sound  # waits for what was learned from the first rollout
+    acted = agent.rollout
+    values = acted.value[: len(acted.log_prob)]
+    said = list(zip(acted.log_prob.flatten().tolist(), values.flatten().tolist(), strict=True))
+    where = {image.numpy().tobytes(): row for row, image in enumerate(acted.observation.flatten(0, 1))}
+    ratios = []
+    loss = ppo_learner.ppo_loss
+
+    def spy(output, batch, **options):
+        now = output.logits.detach().log_softmax(-1).gather(1, batch.action[:, None]).squeeze(1)
+        ratios.append((now - batch.log_prob).exp())
+        for k, image in enumerate(batch.observation):
+            assert (batch.log_prob[k].item(), batch.value[k].item()) == said[where[image.numpy().tobytes()]]
+        assert torch.equal(batch.weight, torch.ones_like(batch.weight))
+        return loss(output, batch, **options)
+
+    monkeypatch.setattr(ppo_learner, "ppo_loss", spy)
+    agent.learn()
+    assert agent.guard.sound  # waits
+    assert len(ratios) == 3 * 2  # two parts of each minibatch
+    assert (ratios[0] - 1).abs().max() > 1e-3, "the policy had changed since the rollout was collected"
+
+
 @pytest.mark.parametrize("overlap", [True, False])
 def test_auxiliary_frames_are_drawn_for_the_updates_that_follow(overlap, monkeypatch):
     agent = make_full_agent(overlap)
