@@ -22,7 +22,7 @@ TINY = [*CATCH, "--num-envs", "4", "--num-steps", "16", "--num-minibatches", "2"
 TINY += ["--total-steps", "256", "--eval-episodes", "2", "--aux-batch-size", "8", "--no-video"]
 CONSTANT = ["--no-anneal", "--no-anneal-entropy", "--no-anneal-epochs", "--warmup", "0"]  # whatever the total
 LEARN = [*CATCH, "--num-envs", "16", "--num-steps", "32", "--num-minibatches", "4", "--num-epochs", "4"]
-LEARN += ["--total-steps", "32000", "--eval-episodes", "50", "--no-video"]
+LEARN += ["--anneal-epochs", "--total-steps", "32000", "--eval-episodes", "50", "--no-video"]
 
 
 def without_aux(arguments: list[str]) -> list[str]:
