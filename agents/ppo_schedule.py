@@ -26,8 +26,8 @@ class Schedule(NamedTuple):
         entropy_coefficient: weight of the entropy bonus, before it falls.
         anneal_entropy: let it fall linearly to 0.
         num_epochs: passes over a rollout, before they become fewer.
-        anneal_epochs: let them become fewer, down to 1, as what is annealed linearly would. While an encoder has
-            everything to learn, an agent learns from repetition; later from new transitions.
+        anneal_epochs: let them become fewer, down to 1, as what is annealed linearly would: early on an agent learns
+            more from repetition than later.
     """
 
     total_steps: int

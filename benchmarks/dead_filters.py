@@ -2,10 +2,10 @@
 
     python benchmarks/dead_filters.py RUN [RUN ...] [--steps 1500]
 
-For each run of `relic_rl.train` (its newest checkpoint): the share of each layer's channels that are 0 everywhere in
-320 frames of its own play, the effective rank of its features of them, and the points it wins. The points are those
-of the policy as it is, while the mean of the last training games tells of policies since those games began, some
-100,000 agent steps ago with 32 environments. Nothing depends on timing.
+For each run of `relic_rl.train` (its newest checkpoint): the share of each feature map's channels, and of the
+features, that are 0 everywhere in 320 frames of its own play, the effective rank of its features of them, and the
+points it wins. The points are those of the policy as it is, while the mean of the last training games tells of
+policies since those games began, some 100,000 agent steps ago with 32 environments. Nothing depends on timing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure(run: Path, steps: int) -> str:
     encoder = load_encoder(agent, images.shape[1], (images.shape[2], images.shape[3]))
     maps = [silent(of_layer) for of_layer in encoder.feature_maps(images)]
     features = encoder(images)
-    dead = " | ".join(f"{share:.2f}" for share in [*maps, silent(features)])
+    dead = " / ".join(f"{share:.2f}" for share in [*maps, silent(features)])
     share = f"{won / (won + lost):.2f}" if won + lost else "n/a"
     return f"| {run.name} | {agent.steps:,} | {dead} | {effective_rank(features):.0f} | {share} of {won + lost} |"
 
@@ -68,8 +68,8 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--steps", type=int, default=1500, help="of play in each of 16 environments")
     args = parser.parse_args()
-    print("| run | agent steps | first layer | second | third | features | effective rank | points won |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| run | agent steps | feature maps, fine to coarse / features | effective rank | points won |")
+    print("|---|---|---|---|---|")
     for run in args.runs:
         print(measure(run, max(args.steps, NUM_PICTURES)), flush=True)
 

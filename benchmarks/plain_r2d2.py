@@ -87,6 +87,12 @@ class PlainLearner:
         loss = (batch.weight * 0.5 * error.square().sum(0)).mean()
         self.optimizer.zero_grad()
         loss.backward()
+        filters = [self.network.linear.weight, *(p for p in self.network.convolutions.parameters() if p.ndim == 4)]
+        for weight in filters:
+            weight.grad -= weight.grad.flatten(1).mean(1).view(-1, *[1] * (weight.ndim - 1))
         nn.utils.clip_grad_norm_(self.network.parameters(), 40.0)
         self.optimizer.step()
+        with torch.no_grad():
+            for weight in filters:
+                weight -= weight.flatten(1).mean(1).view(-1, *[1] * (weight.ndim - 1))  # noqa: PLW2901 (in place)
         return float(loss.detach())

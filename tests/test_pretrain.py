@@ -15,6 +15,7 @@ import yaml
 from image_files import BROKEN, write_photographs
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from relic_rl import train
 from relic_rl.pretrain import main
@@ -24,6 +25,7 @@ from relic_rl.representation.encoders import build_encoder
 from relic_rl.representation.target import TargetNetwork
 from relic_rl.representation.weights import load_critic_weights, load_encoder_weights
 from relic_rl.runtime.checkpoint import load_latest
+from relic_rl.runtime.guard import GradientGuard
 from relic_rl.runtime.schedules import decay_to_one
 
 MACHINE = ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
@@ -94,6 +96,21 @@ def test_updates_happen_and_the_loss_falls(tmp_path: Path) -> None:
     assert losses[-1] < 0.6 * losses[0]
     assert float(rows[-1]["contrast/accuracy"]) > 0.5  # chance: 1 / 16
     assert result(tmp_path / "run")["knn_accuracy"] is None
+
+
+def test_gradients_of_filters_have_mean_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    means: list[float] = []
+    clip = GradientGuard.clip
+
+    def spy(guard: GradientGuard, parameters: list[Tensor], loss: Tensor) -> Tensor:
+        gradients = [p.grad for p in parameters if p.grad is not None and p.ndim == 4]
+        means.extend(float(g.flatten(1).mean(1).abs().max() / g.abs().max()) for g in gradients)
+        return clip(guard, parameters, loss)
+
+    monkeypatch.setattr(GradientGuard, "clip", spy)
+    assert main([*TINY, "--run-dir", str(tmp_path / "run")]) == 0
+    assert len(means) == 3 * UPDATES  # of three convolutions
+    assert max(means) < 1e-5
 
 
 @pytest.mark.parametrize("objective", ["infonce", "simclr", "byol", "curl", "amdim"])
