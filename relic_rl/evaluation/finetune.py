@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from relic_rl.representation.encoders import Encoder
 from relic_rl.runtime.optimisers import build_optimiser, set_learning_rate
 from relic_rl.runtime.precision import autocast
 from relic_rl.runtime.schedules import warmup_cosine
@@ -55,7 +56,7 @@ class Classifier(nn.Module):
         num_classes: K.
     """
 
-    def __init__(self, encoder: nn.Module, feature_dim: int, num_classes: int) -> None:
+    def __init__(self, encoder: Encoder, feature_dim: int, num_classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(feature_dim, num_classes)
@@ -83,7 +84,7 @@ def train_classifier(
     device: torch.device,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Train everything in a classifier, which is left in evaluation mode.
+    """Train everything in a classifier, which is left in evaluation mode; centred filters stay so.
 
     Args:
         classifier: on the device; changed in place.
@@ -109,6 +110,8 @@ def train_classifier(
         loss = functional.cross_entropy(logits.float(), labels)
         steps.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        classifier.encoder.centre_gradients()
         set_learning_rate(steps, warmup_cosine(update, peak=learning_rate, warmup=0, total=total))
         steps.step()
+        classifier.encoder.centre_weights()
     classifier.eval()

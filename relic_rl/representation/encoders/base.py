@@ -21,8 +21,9 @@ class Encoder(nn.Module, ABC):
         other_names: what other projects' files of the same architecture call the children, each a mapping from
             our names to theirs; such files may hold more (a classifier). Empty where no other project has it.
         head: maps the coarsest feature map to the features.
-        centred: weights [out, ...] whose filters have mean zero and keep it: agents and pretraining call
-            `centre_gradients` before the optimiser's step and `centre_weights` after it. Of most encoders none.
+        centred: weights [out, ...] whose filters have mean zero and keep it: whatever trains the
+            encoder calls `centre_gradients` before the optimiser's step and `centre_weights` after it. Of most encoders
+            none.
     """
 
     input_weight: ClassVar[str]
