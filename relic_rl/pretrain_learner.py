@@ -124,7 +124,7 @@ class PretrainLearner:
             self._move_target()
         if self.dtype == torch.float16:
             self._scaler.update()
-        self.means.add({"gradient_norm": norm, "learning_rate": torch.tensor(rate)})
+        self.means.add({"gradient_norm": norm, "learning_rate": torch.full_like(norm, rate)})
         self.updates += 1
 
     def _differentiate(self, batch: ImageBatch, last: bool) -> Tensor:
