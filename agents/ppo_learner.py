@@ -199,7 +199,11 @@ class PPOLearner:
             output = self.network(transitions.observation)
         first_epoch = rollout.updates[: self.num_minibatches]
         if rollout.acting_lagged and number in first_epoch and len(rollout.updates) > len(first_epoch):
-            transitions = anchored(output, transitions)
+            held = output
+            if self.augmentation is not None:  # what acting would say, which sees plain frames
+                with torch.no_grad(), self.autocast():
+                    held = self.network(take(rollout.batch, part.rows).observation)
+            transitions = anchored(held, transitions)
             for name in ("log_prob", "weight", "value"):
                 getattr(rollout.batch, name)[part.rows] = getattr(transitions, name)
         rl = ppo_loss(

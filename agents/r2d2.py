@@ -122,7 +122,8 @@ class R2D2:
 
     @property
     def guard(self) -> GradientGuard:
-        """Counts updates that were skipped."""
+        """Counts updates that were skipped, of all that have begun."""
+        self._wait()
         return self.learner.guard
 
     @property
@@ -273,9 +274,11 @@ class R2D2:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict()``, of an agent with the same ``overlap``.
 
-        A replay on disk may be further, if its process was killed: it is led back.
+        A replay on disk may be further, if its process was killed: it is led back. A replay in memory is lost, and with it
+        the sequences whose priorities the last round found.
         """
-        if "replay" in state and self.replay.position:
+        replay_is_lost = self.replay.position == 0
+        if "replay" in state and not replay_is_lost:
             self.replay.rewind(state["replay"])
         self.actor.load_state_dict(state["actor"])
         self.learner.load_state_dict(state["learner"])
@@ -285,7 +288,8 @@ class R2D2:
         self._lives = state["lives"].cpu().numpy()
         if self._background is not None:
             self.actor.network.load_state_dict(state["acting_network"])
-            self._background.restore([Learned(*learned) for learned in state["waiting"]])
+            waiting = [Learned(*learned) for learned in state["waiting"]]
+            self._background.restore([w._replace(priority=None) if replay_is_lost else w for w in waiting])
 
 
 def _means(updates: Iterable[Learned]) -> dict[str, float]:

@@ -10,7 +10,6 @@ R2D2 is made for gradients summed over 80 steps and would all but freeze a criti
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -80,7 +79,7 @@ class R2D2Learner:
         autocast_dtype: torch.dtype | None = None,
     ) -> None:
         self.network = network
-        self.target = copy.deepcopy(network).requires_grad_(False)
+        self.target = network.copied().requires_grad_(False)
         self.layout = layout
         self.stack = stack
         self.generator = generator

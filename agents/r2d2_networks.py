@@ -9,6 +9,8 @@ games would saturate it; the forget gate's bias starts at 1.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +44,12 @@ class RecurrentQNetwork(nn.Module):
             biases["bias_hh_l0"][state_size : 2 * state_size] = 0.0
         self.value = _head(state_size, hidden_size, 1)
         self.advantage = _head(state_size, hidden_size, num_actions)
+
+    def copied(self) -> RecurrentQNetwork:
+        """A copy that shares nothing with this one, its LSTM's weights in one piece as cuDNN wants them."""
+        copied = copy.deepcopy(self)
+        copied.lstm.flatten_parameters()
+        return copied
 
     def initial_state(self, batch_size: int) -> Tensor:
         """(h, c) at an episode's start: zeros, float32 [2, B, D]."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import shutil
 from pathlib import Path
@@ -197,7 +196,7 @@ def build_r2d2(
     overlap = config.overlap == "on"
     return R2D2(
         RecurrentActor(
-            copy.deepcopy(networks.network) if overlap else networks.network,
+            networks.network.copied() if overlap else networks.network,
             epsilon_ladder(env.num_envs * processes.world_size)[processes.share(env.num_envs * processes.world_size)],
             streams.torch("exploration", device),
             autocast_dtype=autocast_dtype,

@@ -10,7 +10,7 @@ from agents.agent import Agent
 from agents.parallel import join_state, split_state
 from envs.games import RecentGames
 from envs.types import EnvStep, VectorEnv
-from relic_rl.runtime.checkpoint import Loaded, save_checkpoint
+from relic_rl.runtime.checkpoint import Loaded, save_checkpoint, to_plain
 from relic_rl.runtime.distributed import Processes, gather_to_writer, largest, odd_ranks
 from relic_rl.runtime.errors import BadInput, RunFailed
 from relic_rl.runtime.interrupts import Interrupts
@@ -199,7 +199,7 @@ class Run:
             own = {"env": self.env.get_state(), "step": self.step}
         if self.processes.are_several:
             agent, own["agent"] = split_state(agent, self.agent.own_state)
-            own = {"ranks": gather_to_writer(own)}
+            own = {"ranks": gather_to_writer(to_plain(own))}
         if self.directory is None or self.log is None:
             return
         is_best = self.games.mean_return > self.best_return

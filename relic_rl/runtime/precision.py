@@ -119,7 +119,8 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 
 
 def set_fp32_products(device: torch.device) -> str:
-    """Fix what "fp32" means on CUDA, and say it: convolutions in TF32, matrix products in full precision.
+    """Fix what "fp32" means on CUDA, and say it: what cuDNN computes, convolutions and LSTMs, in TF32, other matrix
+    products in full precision.
 
     These are torch's defaults. A matrix product makes the contrastive logits, which are divided by a small
     temperature: TF32's 10 bits of mantissa would show there.
@@ -128,7 +129,7 @@ def set_fp32_products(device: torch.device) -> str:
         return "fp32 products and convolutions in full precision"
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.matmul.allow_tf32 = False
-    return "fp32 matrix products in full precision, convolutions in TF32"
+    return "fp32 matrix products in full precision, convolutions and LSTMs in TF32"
 
 
 def _synchronize(device: torch.device) -> None:

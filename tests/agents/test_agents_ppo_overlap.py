@@ -211,6 +211,32 @@ def test_overlapping_holds_ratios_near_what_the_first_epoch_saw(overlap, monkeyp
     assert (shifted > 10) == overlap
 
 
+def test_augmented_frames_are_held_near_what_the_network_says_of_plain_ones(monkeypatch):
+    agent = make_ppo(overlap=True, learning_rate=0.1, augmentation=lambda images, generator: 255 - images)
+    env = ScriptedEnv()
+    _, step = collect(agent, env, env.reset())
+    agent.learn()
+    collect(agent, env, step)
+    assert agent.guard.sound  # waits for what was learned from the first rollout
+    seen = []
+    loss = ppo_learner.ppo_loss
+
+    def spy(output, batch, **options):
+        with torch.no_grad():
+            plain = agent.learner.network(255 - batch.observation)
+        seen.append((output, plain, batch))
+        return loss(output, batch, **options)
+
+    monkeypatch.setattr(ppo_learner, "ppo_loss", spy)
+    agent.learn()
+    assert agent.guard.sound  # waits
+    for output, plain, batch in seen[: 3 * 2]:  # two parts of each minibatch of the first epoch
+        said = plain.logits.log_softmax(-1).gather(1, batch.action[:, None]).squeeze(1)
+        torch.testing.assert_close(batch.log_prob, said)
+        torch.testing.assert_close(batch.value, plain.value)
+        assert not torch.allclose(output.value, plain.value, atol=1e-3)
+
+
 def test_a_single_pass_beside_acting_is_held_near_the_policy_that_acted(monkeypatch):
     agent = make_ppo(overlap=True, learning_rate=0.1, num_epochs=1)
     env = ScriptedEnv()

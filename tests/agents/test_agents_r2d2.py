@@ -275,6 +275,22 @@ def test_auxiliary_frames_from_the_replay():
     assert len({frame.numpy().tobytes() for frame in seen[-1][0]}) > 30
 
 
+def test_priorities_of_a_lost_replay_are_not_given_to_the_next():
+    stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
+    one = make_agent(overlap=True)
+    run(one, stream, stream.step()[0], 60)
+    state = to_plain(one.state_dict())
+    assert any(learned[1] is not None for learned in state["waiting"])
+    two = make_agent(overlap=True)
+    two.load_state_dict(state)
+    given = []
+    two.replay.update_priorities = lambda *update: given.append(two.updates)
+    stream = Stream(make_geometry(LAYOUT), seed=1, mean_length=10)  # games start anew
+    run(two, stream, stream.step()[0], 60)
+    assert given
+    assert min(given) > one.updates + len(state["waiting"])
+
+
 @pytest.mark.parametrize("overlap", [True, False])
 def test_agent_continues_from_its_state(tmp_path, overlap):
     stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
@@ -283,8 +299,8 @@ def test_agent_continues_from_its_state(tmp_path, overlap):
     state = to_plain(one.state_dict())
     one.replay.save(tmp_path / "replay")
     two = make_agent(overlap=overlap)
-    two.load_state_dict(copy.deepcopy(state))
     two.replay = SequenceReplay.load(tmp_path / "replay", one.replay.geometry, mapped=False)
+    two.load_state_dict(copy.deepcopy(state))
     other = copy.deepcopy(stream)
     run(one, stream, step, 30)
     run(two, other, step, 30)
