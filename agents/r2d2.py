@@ -274,8 +274,8 @@ class R2D2:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict()``, of an agent with the same ``overlap``.
 
-        A replay on disk may be further, if its process was killed: it is led back. A replay in memory is lost, and with it
-        the sequences whose priorities the last round found.
+        A replay on disk may be further, if its process was killed: it is led back. A replay in memory is lost, and with
+        it the sequences whose priorities the last round found.
         """
         replay_is_lost = self.replay.position == 0
         if "replay" in state and not replay_is_lost:
