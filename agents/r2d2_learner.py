@@ -194,26 +194,30 @@ class R2D2Learner:
     def _action_values(self, network: RecurrentQNetwork, images: Tensor, batch: SequenceBatch) -> Tensor:
         """Action values of the rows after the burn-in, [length + n_step, B, A].
 
-        The burn-in runs without gradient. Its rows before ``batch.begin`` are padding: where a sequence
-        begins, its stored state replaces whatever padding left. Sequences begin at multiples of the layout's
-        spacing, so with the default lengths the burn-in is a single run of the LSTM.
+        Only those of the trained rows have a gradient: the last n are asked for their best action alone, and so spare
+        their backward pass. The burn-in's rows before ``batch.begin`` are padding: where a sequence begins, its stored
+        state replaces whatever padding left. Sequences begin at multiples of the layout's spacing, so with the default
+        lengths the burn-in is a single run of the LSTM.
         """
         burn_in, spacing = self.layout.burn_in, self.layout.spacing
-        reward = torch.where(batch.valid, batch.reward_t, 0.0)
+        trained, after = slice(burn_in, burn_in + self.layout.length), slice(burn_in + self.layout.length, None)
+        action, reward = batch.action_tm1, torch.where(batch.valid, batch.reward_t, 0.0)
         state = batch.state
-        if burn_in:
-            with torch.no_grad(), self._autocast():
-                features = network.features(images[:burn_in])
-            with torch.no_grad():
-                for row in range(0, burn_in, spacing):
-                    state = torch.where((batch.begin >= row)[:, None], batch.state, state)
-                    rows = slice(row, row + spacing)
-                    _, state = network.remember(features[rows], batch.action_tm1[rows], reward[rows], state)
-                state = torch.where((batch.begin == burn_in)[:, None], batch.state, state)
+        with torch.no_grad():
+            with self._autocast():
+                features = network.features(torch.cat([images[:burn_in], images[after]]))
+            for row in range(0, burn_in, spacing):
+                state = torch.where((batch.begin >= row)[:, None], batch.state, state)
+                rows = slice(row, row + spacing)
+                _, state = network.remember(features[rows], action[rows], reward[rows], state)
+            state = torch.where((batch.begin == burn_in)[:, None], batch.state, state)
         with self._autocast():
-            features = network.features(images[burn_in:])
-        outputs, _ = network.remember(features, batch.action_tm1[burn_in:], reward[burn_in:], state)
-        return network.action_values(outputs)
+            learned = network.features(images[trained])
+        outputs, state = network.remember(learned, action[trained], reward[trained], state)
+        with torch.no_grad():
+            last, _ = network.remember(features[burn_in:], action[after], reward[after], state)
+            q_last = network.action_values(last)
+        return torch.cat([network.action_values(outputs), q_last])
 
     def _auxiliary_frames(self, images: Tensor, batch: SequenceBatch) -> Observations:
         """Observations of the trained steps, without replacement."""

@@ -94,7 +94,9 @@ def train(encoder: Encoder, replay: SequenceReplay, seed: int, args: argparse.Na
             output = auxiliary(encoder, frames.images, frames.group if setting.separate else None)
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()  # type: ignore[no-untyped-call]
+        encoder.centre_gradients()
         optimizer.step()
+        encoder.centre_weights()
         objective.update_target(encoder)
 
 
