@@ -160,7 +160,11 @@ def _train(
             peers.on_loss = lambda message: end_process(f"{message}; {kept()}")
         notes = [f"{precision.reason}; {products}", *networks.notes]
         if loaded is not None:
-            notes += [*loaded.notes, *continued_by_others(loaded.state, processes, config)]
+            notes += [
+                *loaded.notes,
+                *continued_by_others(loaded.state, processes, config),
+                *agent.encoder.lost_by_centring(),
+            ]
         # Only now, when nothing can be refused any more, is what a resumed run left written over.
         _open_records(config, run, directory, precision.reason, hardware, notes)
     agent.join()

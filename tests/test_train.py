@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from relic_rl import training
+from relic_rl.representation.encoders import NatureEncoder
 from relic_rl.train import main
 
 CATCH = ["--env", "relic/Catch-v0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
@@ -229,6 +230,20 @@ def test_resume_on_a_restorable_environment_is_exact(overlap: str, tmp_path: Pat
     steps = [int(row["step"]) for row in csv.DictReader((parts / "progress.csv").open())]
     assert steps == sorted(set(steps))
     assert result(parts)["agent_steps"] == result(whole)["agent_steps"]
+
+
+def test_a_run_from_before_filters_kept_mean_zero_is_told_what_it_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "which training takes out at its first update"
+    with monkeypatch.context() as before:
+        before.setattr(NatureEncoder, "centre_weights", lambda self: None)
+        before.setattr(NatureEncoder, "centre_gradients", lambda self: None)
+        assert main([*TINY, "--total-steps", "128", "--run-dir", str(tmp_path)]) == 0
+    assert told not in capsys.readouterr().out
+    for steps, expected in (("256", 1), ("384", 0)):
+        assert main(["--resume", str(tmp_path), "--total-steps", steps]) == 0
+        assert capsys.readouterr().out.count(told) == expected
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -48,6 +49,23 @@ def test_round_trip(tmp_path, name):
     assert report.adapted == ""
     assert f"all {len(report.matched)} tensors loaded" in str(report)
     assert os.listdir(tmp_path) == ["encoder.safetensors"]
+
+
+def test_filters_with_means_are_told_of(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    saved = make()
+    with torch.no_grad():
+        saved.conv2.weight[3] += 0.1
+    save_encoder(path, saved, METADATA)
+    loaded = make(1)
+    assert loaded.lost_by_centring() == []
+    report = load_encoder_weights(path, loaded)
+    told = r"filters have means, up to \d+\.\d% of their norm, which training takes out"
+    assert re.search(told, report.adapted)
+    assert loaded.lost_by_centring()
+    loaded(images(4)).sum().backward()
+    loaded.centre_weights()
+    assert loaded.lost_by_centring() == []
 
 
 def test_critic_round_trip(tmp_path):

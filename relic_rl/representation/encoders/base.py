@@ -53,6 +53,19 @@ class Encoder(nn.Module, ABC):
             if weight.grad is not None:
                 centre_(weight)
 
+    @torch.no_grad()
+    def lost_by_centring(self) -> list[str]:
+        """A line on what training will take out of weights that were not made centred; none where there is nothing."""
+        parts = []
+        for weight in self.centred:
+            filters = weight.flatten(1)
+            means = filters.mean(dim=1).abs() * filters.shape[1] ** 0.5
+            parts.append((means / filters.norm(dim=1).clamp(min=1e-12)).max())
+        share = max(parts).item() if parts else 0.0
+        if share < _NO_MEAN:
+            return []
+        return [f"filters have means, up to {share:.1%} of their norm, which training takes out at its first update"]
+
     @abstractmethod
     def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps [N, channels, height, width], fine to coarse, of images as `forward` takes them."""
@@ -74,6 +87,9 @@ class Encoder(nn.Module, ABC):
                 f"{type(self).__name__} was built for images [N, {', '.join(map(str, expected))}], "
                 f"got {list(images.shape)}: build it with matching in_channels and image_size"
             )
+
+
+_NO_MEAN = 1e-3  # share of a filter's norm; rounding leaves 1e-6
 
 
 def centre_(filters: Tensor) -> None:
