@@ -14,7 +14,8 @@ def main() -> None:
     curves: dict[str, list[Path]] = {}
     for run in sorted(PONG.glob("*-seed*/progress.csv")):
         agent, protocol, _ = run.parent.name.split("-")
-        curves.setdefault(f"{agent}, {protocol}".replace("_", " "), []).append(run)
+        label = f"{agent}, {protocol}".replace("_", ", ", 1).replace("_", " ")
+        curves.setdefault(label, []).append(run)
     plot_curves(curves, PONG / "curves.png", title="Pong", lines={"human": pong.human, "random": pong.random})
 
 
