@@ -6,9 +6,10 @@ every loss.
 
 Where acting lagged, the policy that acted is one improvement behind the one that learns, and a ratio to it would have
 used up its clip range before learning begins. So ratios and clipped values are held near what the network says when it
-first sees a transition, and the distance from there to the policy that acted is a fixed importance weight: decoupled
-PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's updates. Of a single epoch
-every ratio to that would be 1 and nothing be clipped: there ratios and values stay near those of the policy that acted.
+first sees a transition, in plain frames as acting does, and the distance from there to the policy that acted is a fixed
+importance weight: decoupled PPO (Hilton et al., 2022, arXiv 2110.00641), its proximal policy that of the first epoch's
+updates. Of a single epoch every ratio to that would be 1 and nothing be clipped: there ratios and values stay near
+those of the policy that acted.
 """
 
 from __future__ import annotations

@@ -145,6 +145,7 @@ def build_networks(config: PretrainConfig, in_channels: int, streams: Streams, d
     notes = []
     if config.encoder_weights is not None:
         notes.append(str(load_encoder_weights(config.encoder_weights, encoder)))
+    notes += encoder.lost_by_centring()
     encoder = encoder.to(device)
     if config.channels_last:
         encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

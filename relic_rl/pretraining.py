@@ -87,7 +87,7 @@ def _pretrain(config: PretrainConfig, processes: Processes, device: torch.device
             directory.write_config(dump_config(decided, command, [precision.reason]))
             directory.write_versions(device_name(device))
             notes += [f"run directory: {directory.path}", f"{precision.reason}; {products}", *networks.notes]
-            notes += loaded.notes if loaded is not None else []
+            notes += [*loaded.notes, *networks.encoder.lost_by_centring()] if loaded is not None else []
             notes.append(f"{source.num_images:,} training images, {learner.total:,} updates of {config.batch_size}")
             for note in notes:
                 run.progress.note(note)

@@ -79,6 +79,7 @@ def build_networks(config: TrainConfig, env: VectorEnv, streams: Streams, device
     if config.freeze_encoder:
         encoder.requires_grad_(False)
         notes.append("the encoder is frozen: no auxiliary objective is trained with it")
+    notes += encoder.lost_by_centring()
     network: ActorCritic | RecurrentQNetwork
     if config.agent == "ppo":
         network = ActorCritic(encoder, env.num_actions)

@@ -241,6 +241,10 @@ def test_a_run_from_before_filters_kept_mean_zero_is_told_what_it_loses(
         before.setattr(NatureEncoder, "centre_gradients", lambda self: None)
         assert main([*TINY, "--total-steps", "128", "--run-dir", str(tmp_path)]) == 0
     assert told not in capsys.readouterr().out
+    from_it = [*TINY, "--total-steps", "64", "--encoder-weights", str(tmp_path / "encoder.safetensors")]
+    for name, more, expected in (("a", [], 1), ("b", ["--freeze-encoder"], 0)):
+        assert main([*from_it, *more, "--run-dir", str(tmp_path / name)]) == 0
+        assert capsys.readouterr().out.count(told) == expected
     for steps, expected in (("256", 1), ("384", 0)):
         assert main(["--resume", str(tmp_path), "--total-steps", steps]) == 0
         assert capsys.readouterr().out.count(told) == expected

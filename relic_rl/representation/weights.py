@@ -34,7 +34,7 @@ class LoadReport(NamedTuple):
         path: the file.
         matched: names of the module's tensors that were loaded, all of them.
         mapping: which of the file's names became which of the module's, in words.
-        adapted: what was adapted to fit, left out, or will be taken out by training, in words; empty if nothing.
+        adapted: what was adapted to fit or left out, in words; empty if nothing.
         metadata: what made the weights, as given when they were saved.
     """
 
@@ -135,7 +135,6 @@ def load_encoder_weights(source: str | Path, encoder: Encoder) -> LoadReport:
         tensors[name] = mean * (old.shape[1] / new.shape[1])
         changes.append(f"{name} adapted from {old.shape[1]} to {new.shape[1]} image channels (mean, rescaled)")
     _copy(path, encoder, tensors, file.metadata)
-    changes += encoder.lost_by_centring()
     return LoadReport(path, tuple(expected), describe(match), "; ".join(changes), file.metadata)
 
 

@@ -230,7 +230,8 @@ def test_augmented_frames_are_held_near_what_the_network_says_of_plain_ones(monk
     monkeypatch.setattr(ppo_learner, "ppo_loss", spy)
     agent.learn()
     assert agent.guard.sound  # waits
-    for output, plain, batch in seen[: 3 * 2]:  # two parts of each minibatch of the first epoch
+    assert len(seen) == 2 * 3 * 2  # epochs, minibatches, parts
+    for output, plain, batch in seen[: 3 * 2]:  # the first epoch
         said = plain.logits.log_softmax(-1).gather(1, batch.action[:, None]).squeeze(1)
         torch.testing.assert_close(batch.log_prob, said)
         torch.testing.assert_close(batch.value, plain.value)

@@ -55,9 +55,11 @@ class Encoder(nn.Module, ABC):
 
     @torch.no_grad()
     def lost_by_centring(self) -> list[str]:
-        """A line on what training will take out of weights that were not made centred; none where there is nothing."""
+        """A line on what training will take out of weights that were not made centred; none if that is nothing."""
         parts = []
         for weight in self.centred:
+            if not weight.requires_grad:
+                continue
             filters = weight.flatten(1)
             means = filters.mean(dim=1).abs() * filters.shape[1] ** 0.5
             parts.append((means / filters.norm(dim=1).clamp(min=1e-12)).max())
