@@ -1,6 +1,7 @@
 """The R2D2 network and actor, and the agent as a whole."""
 
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -244,6 +245,26 @@ def test_failure_of_an_overlapped_round_is_raised():
     stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
     with pytest.raises(TypeError, match="not callable"):
         run(agent, stream, stream.step()[0], 80)
+
+
+def test_the_guard_tells_of_all_updates_that_have_begun():
+    agent = make_agent(overlap=True)
+    stream = Stream(make_geometry(LAYOUT), seed=0, mean_length=10)
+    step, _ = run(agent, stream, stream.step()[0], 60)
+    begun, ended = [], []
+    draw, update = agent._draw, agent.learner.update
+    agent._draw = lambda number: begun.append(number) or draw(number)
+
+    def slowly(*batch):
+        time.sleep(0.3)
+        ended.append(update(*batch))
+        return ended[-1]
+
+    agent.learner.update = slowly
+    while not begun:
+        step, _ = run(agent, stream, step, 1)
+    assert agent.guard is agent.learner.guard
+    assert len(ended) == len(begun)
 
 
 @pytest.mark.parametrize("overlap", [True, False])
