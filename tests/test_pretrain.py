@@ -21,7 +21,7 @@ from relic_rl import train
 from relic_rl.pretrain import main
 from relic_rl.pretrain_learner import PretrainLearner
 from relic_rl.representation.critic import Critic
-from relic_rl.representation.encoders import build_encoder
+from relic_rl.representation.encoders import NatureEncoder, build_encoder
 from relic_rl.representation.target import TargetNetwork
 from relic_rl.representation.weights import load_critic_weights, load_encoder_weights
 from relic_rl.runtime.checkpoint import load_latest
@@ -265,6 +265,20 @@ def test_a_signal_saves_and_a_resumed_run_is_the_unbroken_one(
     steps = [int(row["step"]) for row in csv.DictReader((tmp_path / "parts" / "progress.csv").open())]
     assert steps == sorted(set(steps))
     assert steps[-1] == UPDATES
+
+
+def test_a_resumed_encoder_from_before_filters_kept_mean_zero_is_told_what_it_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "which training takes out at its first update"
+    with monkeypatch.context() as before:
+        before.setattr(NatureEncoder, "centre_weights", lambda self: None)
+        before.setattr(NatureEncoder, "centre_gradients", lambda self: None)
+        stop_at(7, before)
+        assert main([*TINY, "--encoder", "nature", "--run-dir", str(tmp_path)]) == 143
+    assert told not in capsys.readouterr().out
+    assert main(["--resume", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count(told) == 1
 
 
 def test_other_data_are_no_continuation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
